@@ -1,0 +1,77 @@
+/*
+ * The catalogue: which events there are, which fields each has, and what
+ * each type accepts.  Built-in events are VOC's own; others may be added
+ * before the first request.  Read-only afterwards.
+ */
+
+#ifndef VOC_CATALOGUE_H
+#define VOC_CATALOGUE_H
+
+#include "voc_pattern.h"
+#include "voc_types.h"
+
+typedef enum {
+    VOC_DATETIME, /* YYYY-MM-DD hh:mm[:ss], UTC */
+    VOC_NUMBER,   /* E.164 digits, 1 to 20 */
+    VOC_CALLER,   /* a number, or Anonymous */
+    VOC_INTEGER,  /* 1 to 10 digits, at most 2147483647 */
+    VOC_TEXT,     /* UTF-8 without control characters, max bytes */
+    VOC_KEY,      /* one of 0-9 * # */
+    VOC_TYPES_N
+} voc_type_e;
+
+#define VOC_EVENT_FIELDS_MAX 16 /* fields of one event, the common ones too */
+#define VOC_FIELD_NAMES_MAX  64 /* different field names in a catalogue */
+
+typedef struct {
+    voc_str_t name;
+    voc_type_e type;
+    unsigned nullable; /* absent, empty and "null" are null */
+    unsigned max;      /* VOC_TEXT: bytes */
+    unsigned slot;     /* of the name in the catalogue, set when added */
+} voc_field_t;
+
+/* An event: date, callid and crm_id first, then its own, as in its JSON. */
+typedef struct {
+    voc_str_t name;
+    unsigned nfields;
+    voc_field_t fields[VOC_EVENT_FIELDS_MAX];
+} voc_event_type_t;
+
+typedef struct voc_catalogue_s voc_catalogue_t;
+
+/* VOC's ten events.  NULL where memory ends or PCRE2 fails.  Caller frees. */
+voc_catalogue_t *voc_catalogue_create(voc_error_t *error);
+void voc_catalogue_free(voc_catalogue_t *catalogue);
+
+/* NULL where there is no such event.  Names are case-sensitive. */
+const voc_event_type_t *voc_catalogue_event(const voc_catalogue_t *catalogue,
+                                            voc_str_t name);
+
+/* The slot of a field's name, 0 to VOC_FIELD_NAMES_MAX - 1; -1: unknown. */
+int voc_catalogue_slot(const voc_catalogue_t *catalogue, voc_str_t name);
+
+/* The slot of "event" itself is always this one. */
+#define VOC_SLOT_EVENT 0
+
+/*
+ * 1 where text is UTF-8 without control characters (Unicode's Cc: U+0000 to
+ * U+001F and U+007F to U+009F), else 0; -1 on an error.
+ */
+int voc_catalogue_clean(const voc_catalogue_t *catalogue, voc_str_t text);
+
+/* What a well-formed value of the field looks like: static text. */
+voc_str_t voc_catalogue_expected(const voc_field_t *field);
+
+#define VOC_DATETIME_LEN 20 /* bytes of 2024-01-01T19:00:00Z */
+
+/*
+ * Checks a decoded value against its field's type and normalises it:
+ * *normal is what stands in the JSON, without quotes, or has data == NULL
+ * for null.  It points into value, to static text, or to scratch, which holds
+ * VOC_DATETIME_LEN bytes.  Returns 1, or 0 where the value is not well-formed.
+ */
+int voc_catalogue_check(const voc_field_t *field, voc_str_t value,
+                        char *scratch, voc_str_t *normal);
+
+#endif
