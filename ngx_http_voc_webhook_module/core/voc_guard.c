@@ -1,0 +1,72 @@
+/* A SIGBUS inside a guarded copy jumps back out of it. */
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "voc_guard.h"
+
+/* Initial-exec: the handler may not allocate thread-local storage. */
+static __thread sigjmp_buf *volatile voc_guard_env
+    __attribute__((tls_model("initial-exec")));
+
+static void
+voc_guard_handler(int signo, siginfo_t *info, void *context)
+{
+    sigjmp_buf *env = voc_guard_env;
+
+    (void)context;
+
+    if (env != NULL && info->si_code > 0) {
+        voc_guard_env = NULL;
+        siglongjmp(*env, 1);
+    }
+
+    /* A fault happens again on return; a signal someone sent does not. */
+    signal(signo, SIG_DFL);
+    if (info->si_code <= 0) {
+        raise(signo);
+    }
+}
+
+int
+voc_guard_install(void)
+{
+    static atomic_int installed;
+    struct sigaction action;
+
+    if (atomic_load(&installed)) {
+        return 0;
+    }
+
+    memset(&action, 0, sizeof(action));
+    action.sa_sigaction = voc_guard_handler;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+
+    if (sigaction(SIGBUS, &action, NULL) == -1) {
+        return -1;
+    }
+
+    atomic_store(&installed, 1);
+    return 0;
+}
+
+int
+voc_guard_copy(void *to, const void *from, size_t size)
+{
+    sigjmp_buf env;
+
+    /* SA_NODEFER: the mask is as it was, so it need not be saved. */
+    if (sigsetjmp(env, 0) != 0) {
+        return -1;
+    }
+
+    voc_guard_env = &env;
+    atomic_signal_fence(memory_order_seq_cst);
+    memcpy(to, from, size);
+    atomic_signal_fence(memory_order_seq_cst);
+    voc_guard_env = NULL;
+
+    return 0;
+}
