@@ -54,7 +54,8 @@ typedef struct {
 /*
  * A fresh journal, shared by this process and all it forks from now on.  All
  * its blocks are allocated, and its name is on the disk, when this returns.
- * NULL with *error (no room, no permission).
+ * NULL with *error (no room, no permission), whose text names the directory
+ * and the cause.
  */
 voc_journal_t *voc_journal_create(const voc_journal_options_t *options,
                                   voc_error_t *error);
@@ -65,7 +66,10 @@ voc_journal_t *voc_journal_create(const voc_journal_options_t *options,
  */
 void voc_journal_close(voc_journal_t *journal);
 
-/* Deletes the file, makes that durable, closes.  Blocks on the disk. */
+/*
+ * Deletes the file, makes that durable, closes.  Blocks on the disk.  0, or
+ * -1 with *error; the journal is closed either way.
+ */
 int voc_journal_retire(voc_journal_t *journal, voc_error_t *error);
 
 voc_str_t voc_journal_id(const voc_journal_t *journal); /* 16 digits */
@@ -141,14 +145,17 @@ void voc_journal_seek(voc_journal_reader_t *reader, voc_journal_t *journal,
 /*
  * Copies the next record's payload into buffer.  OK, EMPTY, AGAIN, or SMALL
  * (record->length tells what it needs; the reader stays).  A record that does
- * not validate is stepped over, to the next with a higher number.
+ * not validate is stepped over, to the next with a higher number.  Where the
+ * last ones do not validate there is no next: EMPTY, this once with
+ * record->lost > 0, and seq and end to acknowledge them with.
  */
 voc_journal_rc voc_journal_read(voc_journal_reader_t *reader, void *buffer,
                                 size_t size, voc_journal_record_t *record);
 
 /*
  * All up to record seq, which ends at offset end, is done with; its room may
- * be used again.  Never moves backwards.  OK, BUSY (try again) or FAILED.
+ * be used again.  Never moves backwards.  OK, BUSY (try again) or FAILED: the
+ * tail has moved for this run, but not in the file.
  */
 voc_journal_rc voc_journal_acknowledge(voc_journal_t *journal, uint64_t seq,
                                        uint64_t end);

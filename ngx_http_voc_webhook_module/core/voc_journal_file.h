@@ -1,0 +1,216 @@
+/*
+ * Private to voc_journal*.c and their tests: what stands on the disk, and
+ * what is shared in memory.
+ *
+ *   0          4096        8192                              8192 + size
+ *   +-----------+-----------+--------------------------------------+
+ *   | header    | slot slot | ring                                 |
+ *   +-----------+-----------+--------------------------------------+
+ *    once, at    tail, by    records, by every worker
+ *    creation    turns
+ *
+ *   a record, 8-byte aligned, never split at the ring's end:
+ *   +-------+-------+-------+--------+----------+--------+------+---------+
+ *   | magic | crc   | seq   | offset | accepted | length | kind | payload |
+ *   | 4     | 4     | 8     | 8      | 8        | 4      | 4    | length  |
+ *   +-------+-------+-------+--------+----------+--------+------+---------+
+ *
+ * The next record stands behind the last one, or, where it did not fit
+ * there, at the start of the next lap.
+ */
+
+#ifndef VOC_JOURNAL_FILE_H
+#define VOC_JOURNAL_FILE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "voc_journal.h"
+
+#define VOC_FILE_MAGIC      "VOCJRNL\n"
+#define VOC_FILE_VERSION    1
+#define VOC_FILE_BYTE_ORDER 0x01020304U
+#define VOC_FILE_PAGE       4096
+#define VOC_FILE_SLOTS      VOC_FILE_PAGE /* where the tail page stands */
+#define VOC_FILE_SLOT_STEP  2048          /* a torn sector hits one slot */
+#define VOC_FILE_RING       (2 * VOC_FILE_PAGE)
+
+typedef struct {
+    char magic[8];
+    uint32_t version;
+    uint32_t byte_order;
+    uint32_t header_size; /* where the ring starts */
+    uint32_t reserved;
+    uint64_t size; /* of the ring, bytes */
+    char id[VOC_JOURNAL_ID_LEN];
+    uint64_t generation;
+    uint64_t created; /* milliseconds since the epoch */
+    uint32_t unused;
+    uint32_t crc; /* of all before it */
+} voc_file_header_t;
+
+/* The tail may also go back, so the slots are numbered on their own. */
+typedef struct {
+    uint64_t turn; /* the higher one is the newer; slot turn & 1 */
+    uint64_t seq;
+    uint64_t offset;
+    uint32_t crc; /* of all before it, seeded */
+    uint32_t unused;
+} voc_file_slot_t;
+
+/* Four bytes that no JSON text holds, in either byte order. */
+#define VOC_RECORD_MAGIC 0xF81EFE01U
+#define VOC_RECORD_EVENT 0 /* the only kind so far */
+
+typedef struct {
+    uint32_t magic;
+    uint32_t crc; /* of all behind it, seeded with the journal's id */
+    uint64_t seq; /* from 1 */
+    uint64_t offset;
+    uint64_t accepted; /* milliseconds since the epoch */
+    uint32_t length;   /* of the payload, bytes */
+    uint32_t kind;
+} voc_file_record_t;
+
+_Static_assert(sizeof(voc_file_header_t) == 72, "header");
+_Static_assert(sizeof(voc_file_slot_t) == 32, "slot");
+_Static_assert(sizeof(voc_file_record_t) == 40, "record");
+
+#define VOC_RECORD_HEADER sizeof(voc_file_record_t)
+
+/* A position: the last record's number, and the offset behind it. */
+typedef struct {
+    uint64_t seq;
+    uint64_t end;
+} voc_position_t;
+
+/*
+ * In memory that fork() shares.  head and tail are each published by one
+ * store: the slots turn, and the one that is not current may be torn by a
+ * process that died while it wrote.
+ */
+typedef struct {
+    _Alignas(64) pthread_mutex_t mutex; /* robust, process-shared */
+
+    _Alignas(64) _Atomic uint64_t seq; /* the head's: the published word */
+    _Atomic uint64_t end[2];           /* the head's offset: end[seq & 1] */
+
+    _Alignas(64) _Atomic uint64_t turn; /* the tail's published word */
+    _Atomic uint64_t tail_seq[2];       /* both: [turn & 1] */
+    _Atomic uint64_t tail_end[2];
+
+    _Alignas(64) _Atomic uint32_t sleeping;
+    _Atomic int failed; /* errno, for ever; 0: none */
+    _Atomic uint64_t synced;
+} voc_journal_shared_t;
+
+struct voc_journal_s {
+    voc_journal_shared_t *shared;
+    void *map;       /* the file, or the ring in memory */
+    size_t map_size; /* bytes */
+    char *ring;
+    uint64_t size;        /* of the ring */
+    uint64_t have;        /* of the ring's bytes are there to be read */
+    uint64_t payload_max; /* bytes */
+    uint32_t seed;        /* of every CRC: the id's */
+    int fd;               /* holds the lock; -1: in memory */
+    int readonly;         /* left behind: the file is never written */
+    char id[VOC_JOURNAL_ID_LEN + 1];
+    char *path; /* "" in memory */
+
+    /* fdatasync(): one thread of this process at a time */
+    pthread_mutex_t sync_lock;
+    int sync_fd;
+    pid_t sync_pid; /* whose sync_fd it is */
+
+    /* recovery */
+    int phase;
+    uint64_t scanned;     /* bytes of ring */
+    voc_position_t found; /* the highest record so far */
+    uint64_t found_at;    /* its offset */
+};
+
+enum { VOC_RECOVER_RING, VOC_RECOVER_TAIL, VOC_RECOVER_DONE };
+
+/* ---- voc_journal.c ---- */
+
+void voc_journal_error(voc_error_t *error, int number, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Memory and defaults of a journal; without file and ring. */
+voc_journal_t *voc_journal_new(const char *path, voc_error_t *error);
+void voc_journal_set_id(voc_journal_t *journal, const char *id);
+void voc_journal_set_size(voc_journal_t *journal, uint64_t size);
+
+/* Sets the failure, for ever, unless there is one; returns FAILED. */
+voc_journal_rc voc_journal_fail(voc_journal_t *journal, int number);
+
+/* OK, BUSY or FAILED. */
+voc_journal_rc voc_journal_lock(voc_journal_t *journal);
+void voc_journal_unlock(voc_journal_t *journal);
+
+voc_position_t voc_journal_head(const voc_journal_t *journal);
+voc_position_t voc_journal_tail(const voc_journal_t *journal);
+void voc_journal_set_tail(voc_journal_shared_t *shared, voc_position_t tail);
+
+/* From or to the ring; 0, or -1 where the file does not hold. */
+int voc_journal_copy(const voc_journal_t *journal, void *to, const void *from,
+                     size_t size);
+
+uint32_t voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot);
+uint32_t voc_record_crc(uint32_t seed, const voc_file_record_t *header);
+
+/* Bytes of ring that a record with this payload takes. */
+static inline uint64_t
+voc_record_size(uint64_t length)
+{
+    return (VOC_RECORD_HEADER + length + 7) & ~7ULL;
+}
+
+/* The start of the next lap. */
+static inline uint64_t
+voc_next_lap(const voc_journal_t *journal, uint64_t offset)
+{
+    return offset - offset % journal->size + journal->size;
+}
+
+/* ---- voc_journal_read.c ---- */
+
+/*
+ * The header of what may be a record at place (bytes into the ring): 1 where
+ * it looks like one that belongs there; its payload is not looked at.
+ */
+int voc_record_header(const voc_journal_t *journal, uint64_t place,
+                      voc_file_record_t *header);
+
+/*
+ * Copies its payload into buffer, or nowhere (NULL), and says whether header
+ * and payload are a record: 1 or 0.
+ */
+int voc_record_load(const voc_journal_t *journal,
+                    const voc_file_record_t *header, void *buffer);
+
+/* The first place before limit where a record's magic stands, or limit. */
+uint64_t voc_record_find(const voc_journal_t *journal, uint64_t place,
+                         uint64_t limit);
+
+/* ---- voc_journal_create.c ---- */
+
+/* <generation>-<id>.journal, each 16 digits; 46 with ".", ".tmp", no NUL */
+#define VOC_FILE_NAME_LEN 41
+
+/* The generation in a file's name; 0 where it is no journal's. */
+uint64_t voc_file_generation(const char *name);
+
+/* Goes through a directory: calls each() with every name until it is != 0;
+ * -1 with errno where the directory cannot be read. */
+int voc_file_each(int directory, int (*each)(void *ctx, const char *name),
+                  void *ctx);
+
+/* Removes the temporary files of creators that died. */
+void voc_file_clean(int directory);
+
+/* 1 where fd is what stands in the directory under this name. */
+int voc_file_is(int directory, const char *name, int fd);
+
+#endif

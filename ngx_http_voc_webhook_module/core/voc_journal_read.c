@@ -1,0 +1,295 @@
+/*
+ * The journal's reader.  It walks from record to record; where one does not
+ * validate it scans, in steps of 8 bytes, for the next that does.
+ */
+
+#include "voc_crc32c.h"
+#include "voc_journal_file.h"
+
+int
+voc_record_header(const voc_journal_t *journal, uint64_t place,
+                  voc_file_record_t *header)
+{
+    if (place >= journal->have ||
+        journal->have - place < VOC_RECORD_HEADER ||
+        voc_journal_copy(journal, header, journal->ring + place,
+                         VOC_RECORD_HEADER) == -1) {
+        return 0;
+    }
+
+    return header->magic == VOC_RECORD_MAGIC &&
+           header->offset % journal->size == place && header->seq != 0 &&
+           header->kind == VOC_RECORD_EVENT &&
+           header->length <= journal->payload_max &&
+           voc_record_size(header->length) <= journal->have - place;
+}
+
+int
+voc_record_load(const voc_journal_t *journal, const voc_file_record_t *header,
+                void *buffer)
+{
+    const char *from =
+        journal->ring + header->offset % journal->size + VOC_RECORD_HEADER;
+    uint32_t crc = voc_record_crc(journal->seed, header);
+    size_t left = header->length, size;
+    char part[VOC_FILE_PAGE];
+
+    if (buffer != NULL) {
+        return (left == 0 ||
+                voc_journal_copy(journal, buffer, from, left) == 0) &&
+               voc_crc32c(crc, buffer, left) == header->crc;
+    }
+
+    for (; left > 0; left -= size, from += size) {
+        size = left < sizeof(part) ? left : sizeof(part);
+        if (voc_journal_copy(journal, part, from, size) == -1) {
+            return 0;
+        }
+        crc = voc_crc32c(crc, part, size);
+    }
+
+    return crc == header->crc;
+}
+
+uint64_t
+voc_record_find(const voc_journal_t *journal, uint64_t place, uint64_t limit)
+{
+    uint32_t magic, words[VOC_FILE_PAGE / sizeof(uint32_t)];
+    uint64_t size, i;
+
+    magic = VOC_RECORD_MAGIC;
+
+    for (; place < limit && place < journal->have; place += size) {
+        size = VOC_FILE_PAGE - place % VOC_FILE_PAGE;
+        if (size > limit - place) {
+            size = limit - place;
+        }
+        if (size > journal->have - place) {
+            size = journal->have - place;
+        }
+
+        /* A page that cannot be read holds no record. */
+        if (voc_journal_copy(journal, words, journal->ring + place, size) ==
+            -1) {
+            continue;
+        }
+
+        for (i = 0; i < size / sizeof(uint32_t); i += 2) {
+            if (words[i] == magic) {
+                return place + i * sizeof(uint32_t);
+            }
+        }
+    }
+
+    return limit;
+}
+
+/* ---- where to start ----------------------------------------------------- */
+
+void
+voc_journal_seek(voc_journal_reader_t *reader, voc_journal_t *journal,
+                 uint64_t seq)
+{
+    voc_position_t tail = voc_journal_tail(journal);
+    voc_position_t head = voc_journal_head(journal);
+
+    reader->journal = journal;
+
+    if (seq >= head.seq) {
+        reader->next = head.seq + 1;
+        reader->offset = head.end;
+        reader->scanning = 0;
+
+    } else if (seq >= tail.seq) {
+        /* Between the two it is the scan that skips lower numbers. */
+        reader->next = seq + 1;
+        reader->offset = tail.end;
+        reader->scanning = seq > tail.seq;
+
+    } else {
+        reader->next = seq + 1;
+        reader->offset =
+            head.end > journal->size ? head.end - journal->size : 0;
+        reader->scanning = 1;
+    }
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* The record is found; its payload too, or SMALL. */
+static voc_journal_rc
+voc_read_found(voc_journal_reader_t *reader, const voc_file_record_t *header,
+               voc_journal_record_t *record, int copied)
+{
+    record->seq = header->seq;
+    record->lost = header->seq - reader->next;
+    record->offset = header->offset;
+    record->end = header->offset + voc_record_size(header->length);
+    record->accepted = header->accepted;
+    record->length = header->length;
+
+    if (!copied) {
+        return VOC_JOURNAL_SMALL;
+    }
+
+    reader->next = record->seq + 1;
+    reader->offset = record->end;
+    reader->scanning = 0;
+    return VOC_JOURNAL_OK;
+}
+
+/* The next record, if it stands exactly at offset: OK, SMALL or EMPTY. */
+static voc_journal_rc
+voc_read_at(voc_journal_reader_t *reader, uint64_t offset, void *buffer,
+            size_t size, voc_journal_record_t *record)
+{
+    voc_journal_t *journal = reader->journal;
+    voc_file_record_t header;
+    int fits;
+
+    if (!voc_record_header(journal, offset % journal->size, &header) ||
+        header.offset != offset || header.seq != reader->next) {
+        return VOC_JOURNAL_EMPTY;
+    }
+
+    fits = header.length <= size;
+    if (!voc_record_load(journal, &header, fits ? buffer : NULL)) {
+        return VOC_JOURNAL_EMPTY;
+    }
+
+    return voc_read_found(reader, &header, record, fits);
+}
+
+static voc_journal_rc
+voc_read_walk(voc_journal_reader_t *reader, voc_position_t head, void *buffer,
+              size_t size, voc_journal_record_t *record)
+{
+    uint64_t lap = voc_next_lap(reader->journal, reader->offset);
+    voc_journal_rc rc = VOC_JOURNAL_EMPTY;
+
+    if (reader->offset < head.end) {
+        rc = voc_read_at(reader, reader->offset, buffer, size, record);
+    }
+
+    if (rc == VOC_JOURNAL_EMPTY && lap < head.end) {
+        rc = voc_read_at(reader, lap, buffer, size, record);
+    }
+
+    return rc;
+}
+
+/*
+ * A magic stands at the reader's offset.  OK or SMALL: it is a record to
+ * return; EMPTY: it is not, and the reader has moved on.  *cost: bytes read.
+ */
+static voc_journal_rc
+voc_read_candidate(voc_journal_reader_t *reader, voc_position_t head,
+                   void *buffer, size_t size, voc_journal_record_t *record,
+                   uint64_t *cost)
+{
+    voc_journal_t *journal = reader->journal;
+    voc_file_record_t header;
+    int wanted, fits;
+
+    *cost = 8;
+
+    if (voc_record_header(journal, reader->offset % journal->size, &header) &&
+        header.offset == reader->offset) {
+        *cost = voc_record_size(header.length);
+        wanted = header.seq >= reader->next && header.seq <= head.seq;
+        fits = wanted && header.length <= size;
+
+        if (voc_record_load(journal, &header, fits ? buffer : NULL)) {
+            if (wanted) {
+                return voc_read_found(reader, &header, record, fits);
+            }
+            reader->offset += *cost;
+            return VOC_JOURNAL_EMPTY;
+        }
+    }
+
+    reader->offset += 8;
+    return VOC_JOURNAL_EMPTY;
+}
+
+/* At most a slice: OK, SMALL, AGAIN, or EMPTY at the head. */
+static voc_journal_rc
+voc_read_scan(voc_journal_reader_t *reader, voc_position_t head, void *buffer,
+              size_t size, voc_journal_record_t *record)
+{
+    voc_journal_t *journal = reader->journal;
+    uint64_t spent = 0, cost, place, limit, found;
+    voc_journal_rc rc;
+
+    /* What stood a lap behind the head is overwritten. */
+    if (head.end > journal->size &&
+        reader->offset < head.end - journal->size) {
+        reader->offset = head.end - journal->size;
+    }
+
+    while (reader->offset < head.end) {
+        if (spent >= VOC_JOURNAL_SLICE) {
+            return VOC_JOURNAL_AGAIN;
+        }
+
+        place = reader->offset % journal->size;
+        limit = place + (VOC_JOURNAL_SLICE - spent);
+        if (limit > journal->size) {
+            limit = journal->size;
+        }
+        if (limit - place > head.end - reader->offset) {
+            limit = place + (head.end - reader->offset);
+        }
+
+        found = voc_record_find(journal, place, limit);
+        reader->offset += found - place;
+        spent += found - place;
+
+        if (found < limit) {
+            rc = voc_read_candidate(reader, head, buffer, size, record, &cost);
+            if (rc != VOC_JOURNAL_EMPTY) {
+                return rc;
+            }
+            spent += cost;
+        }
+    }
+
+    return VOC_JOURNAL_EMPTY;
+}
+
+voc_journal_rc
+voc_journal_read(voc_journal_reader_t *reader, void *buffer, size_t size,
+                 voc_journal_record_t *record)
+{
+    voc_position_t head = voc_journal_head(reader->journal);
+    voc_journal_rc rc;
+
+    memset(record, 0, sizeof(*record));
+
+    if (reader->next > head.seq) {
+        return VOC_JOURNAL_EMPTY;
+    }
+
+    if (!reader->scanning) {
+        rc = voc_read_walk(reader, head, buffer, size, record);
+        if (rc != VOC_JOURNAL_EMPTY) {
+            return rc;
+        }
+        reader->scanning = 1;
+    }
+
+    rc = voc_read_scan(reader, head, buffer, size, record);
+    if (rc != VOC_JOURNAL_EMPTY) {
+        return rc;
+    }
+
+    /* The last ones are damaged: reported once, with where they end. */
+    record->seq = head.seq;
+    record->lost = head.seq + 1 - reader->next;
+    record->offset = record->end = head.end;
+
+    reader->next = head.seq + 1;
+    reader->offset = head.end;
+    reader->scanning = 0;
+    return VOC_JOURNAL_EMPTY;
+}
