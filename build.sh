@@ -348,7 +348,7 @@ write_conf() {
 
     [ "$(id -u)" -ne 0 ] || user="user nobody nogroup;"
     cat > "$dir/nginx.conf" << END
-load_module $build/$module.so;
+load_module "$build/$module.so";
 $user
 daemon off;
 worker_processes 2;
