@@ -32,10 +32,14 @@ voc_guard_handler(int signo, siginfo_t *info, void *context)
 int
 voc_guard_install(void)
 {
-    static atomic_int installed;
     struct sigaction action;
 
-    if (atomic_load(&installed)) {
+    /* Ours, unless someone has put another one in its place. */
+    if (sigaction(SIGBUS, NULL, &action) == -1) {
+        return -1;
+    }
+    if ((action.sa_flags & SA_SIGINFO) &&
+        action.sa_sigaction == voc_guard_handler) {
         return 0;
     }
 
@@ -44,12 +48,7 @@ voc_guard_install(void)
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
     sigemptyset(&action.sa_mask);
 
-    if (sigaction(SIGBUS, &action, NULL) == -1) {
-        return -1;
-    }
-
-    atomic_store(&installed, 1);
-    return 0;
+    return sigaction(SIGBUS, &action, NULL);
 }
 
 int

@@ -9,8 +9,9 @@
 #include "voc_types.h"
 
 /*
- * Installs the SIGBUS handler, once per process.  A SIGBUS outside a guarded
- * copy still has its default effect.  0, or -1 with errno.
+ * Installs the SIGBUS handler, for the process and all it forks; nothing is
+ * done where it is there.  A SIGBUS outside a guarded copy still has its
+ * default effect.  0, or -1 with errno.
  */
 int voc_guard_install(void);
 
