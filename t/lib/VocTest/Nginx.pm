@@ -152,9 +152,8 @@ sub command {
     my @command = ('env', map {"$_=$env{$_}"} sort keys %env);
 
     push @command, "LD_PRELOAD=$ENV{VOC_PRELOAD}" if $ENV{VOC_PRELOAD};
-    push @command, qw(valgrind -q --num-callers=20 --log-file),
-        "$self->{dir}/valgrind.%p", '--suppressions='
-        . VocTest::root() . '/t/lib/valgrind.supp'
+    push @command, qw(valgrind -q --num-callers=20),
+        "--log-file=$self->{dir}/valgrind.%p"
         if $ENV{VOC_VALGRIND};
     local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin";
     my $nginx = $ENV{NGINX}
