@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use File::Glob qw(:bsd_glob);
 use File::Temp qw(tempdir);
 use Test::More;
 use VocTest qw(build_dir root slurp);

@@ -1,10 +1,11 @@
-# Every t/unit/*_test.c, linked with all of core/ under AddressSanitizer and
+# Every t/unit/*_test.c, linked with core/ under AddressSanitizer and
 # UndefinedBehaviorSanitizer, is a subtest.
 
 use strict;
 use warnings;
 
 use File::Basename qw(basename);
+use File::Glob qw(:bsd_glob);
 use File::Path qw(make_path);
 use Test::More;
 use VocTest qw(build_dir root);
@@ -68,6 +69,13 @@ my @headers = (glob("$core/*.h"), glob root() . '/t/unit/*.h');
 my @objects = map { object($_, @headers) } glob "$core/*.c";
 ok !(grep { !defined } @objects), 'core compiles' or BAIL_OUT('core');
 
+my $archive = "$out/core.a";
+if (!newer($archive, @objects)) {
+    unlink $archive;
+    my ($output, $status) = run('ar', 'rcs', $archive, @objects);
+    is $status, 0, 'core is an archive' or BAIL_OUT($output);
+}
+
 my @tests = glob root() . '/t/unit/*_test.c';
 ok scalar @tests, 'there are unit tests';
 for my $source (@tests) {
@@ -79,7 +87,7 @@ for my $source (@tests) {
         ok $object, 'compiles' or return;
 
         my ($output, $status)
-            = run($cc, @flags, '-o', $program, $object, @objects, @libraries);
+            = run($cc, @flags, '-o', $program, $object, $archive, @libraries);
         is $status, 0, 'links' or return diag($output);
 
         ($output, $status) = run('timeout', 120, $program);

@@ -39,6 +39,7 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
+use File::Glob qw(:bsd_glob);
 use VocTest qw(build_dir certificate complain end_session free_port
     private_dir reap register session slurp spawn wait_for worker_user);
 
