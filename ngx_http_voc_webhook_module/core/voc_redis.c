@@ -237,8 +237,6 @@ voc_redis_type(int type)
         return VOC_REDIS_ERROR;
     case REDIS_REPLY_INTEGER:
         return VOC_REDIS_INTEGER;
-    case REDIS_REPLY_NIL:
-        return VOC_REDIS_NIL;
     case REDIS_REPLY_ARRAY:
         return VOC_REDIS_ARRAY;
     default:
@@ -300,7 +298,14 @@ voc_redis_integer(const redisReadTask *task, long long value)
 static void *
 voc_redis_nil(const redisReadTask *task)
 {
-    return voc_redis_object(task);
+    voc_redis_reader_t *reader = voc_redis_object(task);
+
+    /* the task's type is what is not there */
+    if (task->parent == NULL) {
+        reader->reply.type = VOC_REDIS_NIL;
+    }
+
+    return reader;
 }
 
 static void
