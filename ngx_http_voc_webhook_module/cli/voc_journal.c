@@ -227,6 +227,7 @@ static int
 command_verify(const char *path)
 {
     voc_journal_t *journal = open_or_say(path);
+    voc_error_t error;
     tally_t tally;
     int rc;
 
@@ -239,6 +240,11 @@ command_verify(const char *path)
         printf("%s: %" PRIu64 " valid, %" PRIu64 " damaged\n", path,
                tally.valid, tally.damaged);
         rc = tally.damaged > 0 ? FAULT : DONE;
+    }
+
+    if (voc_journal_check(journal, &error) != VOC_JOURNAL_OK) {
+        fprintf(stderr, "voc-journal: %s\n", error.text);
+        rc = FAULT;
     }
 
     voc_journal_close(journal);

@@ -9,10 +9,8 @@
 #include "voc_journal_file.h"
 
 static voc_journal_rc
-voc_sync_failed(const voc_journal_t *journal, voc_error_t *error)
+voc_sync_failed(const voc_journal_t *journal, int number, voc_error_t *error)
 {
-    int number = atomic_load(&journal->shared->failed);
-
     switch (number) {
     case 0:
         return VOC_JOURNAL_OK;
@@ -96,7 +94,8 @@ voc_journal_sync(voc_journal_t *journal, uint64_t *synced, voc_error_t *error)
     }
 
     *synced = voc_journal_synced(journal);
-    return voc_sync_failed(journal, error);
+    return voc_sync_failed(journal, atomic_load(&journal->shared->failed),
+                           error);
 }
 
 uint64_t
@@ -112,17 +111,26 @@ voc_journal_synced(const voc_journal_t *journal)
 voc_journal_rc
 voc_journal_check(voc_journal_t *journal, voc_error_t *error)
 {
+    int number = 0;
     struct stat st;
 
-    if (journal->fd != -1 && !journal->readonly) {
+    if (journal->fd != -1) {
         if (fstat(journal->fd, &st) == -1) {
-            voc_journal_fail(journal, errno);
+            number = errno;
         } else if (st.st_nlink == 0) {
-            voc_journal_fail(journal, ENOENT);
+            number = ENOENT;
         } else if ((uint64_t)st.st_size < VOC_FILE_RING + journal->size) {
-            voc_journal_fail(journal, ENODATA);
+            number = ENODATA;
         }
     }
 
-    return voc_sync_failed(journal, error);
+    /* What was left behind is read to its end, whatever became of it. */
+    if (!journal->readonly) {
+        if (number != 0) {
+            voc_journal_fail(journal, number);
+        }
+        number = atomic_load(&journal->shared->failed);
+    }
+
+    return voc_sync_failed(journal, number, error);
 }

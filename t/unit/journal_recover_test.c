@@ -660,6 +660,10 @@ test_cut_short(void **state)
     journal = adopt();
     expect_status(journal, 2, 20);
     expect_all(journal, 3, 20);
+    assert_int_equal(voc_journal_check(journal, &error), VOC_JOURNAL_FAILED);
+    assert_non_null(strstr(error.text, "was truncated"));
+    assert_int_equal(voc_journal_acknowledge(journal, 3, 3000),
+                     VOC_JOURNAL_OK);
 
     assert_int_equal(truncate(path, VOC_FILE_RING + 4096), 0);
     voc_journal_seek(&reader, journal, 2);
