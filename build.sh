@@ -145,6 +145,9 @@ fetch_source() {
             || tar -xzf nginx_*.orig.tar.gz
     )
     rm -rf "$apt"
+
+    # nginx before 1.21.5 has the first PCRE.
+    grep -q pcre2 "$nginx_src/auto/lib/pcre/conf" || setup libpcre3-dev
 }
 
 # Sets nginx_src to a tree with configure (or auto/configure) and the headers
