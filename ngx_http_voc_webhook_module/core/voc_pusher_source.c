@@ -101,8 +101,7 @@ voc_pusher_adopt(voc_pusher_t *p)
         rc = voc_journal_adopt(p->options.directory, &journal, &error);
 
         if (rc == VOC_JOURNAL_REFUSED) {
-            voc_pusher_log(p, VOC_LOG_WARN, "journal: %s, it is left alone",
-                           error.text);
+            voc_pusher_log(p, VOC_LOG_WARN, "journal: %s", error.text);
         }
     }
 

@@ -1,0 +1,190 @@
+/* The pusher, and what earlier starts left behind. */
+
+#include "pusher_fixture.h"
+
+/* ---- leftovers
+ * -------------------------------------------------------------- */
+
+static void
+leave(unsigned n)
+{
+    voc_journal_t *journal = world_journal(SMALL_RING);
+
+    world_events(journal, n);
+    voc_journal_close(journal);
+}
+
+static void
+leftovers_go_first_the_oldest_before_the_others(void **state)
+{
+    unsigned i, dels = 0;
+
+    (void)state;
+    world_directory();
+    leave(300);
+    leave(0);
+    leave(7);
+    w.hold_retired = 1;
+    w.options.journal = world_journal(SMALL_RING);
+    world_events(w.options.journal, 20);
+    world_start(SMALL_RING);
+
+    world_settle();
+    world_check();
+    assert_int_equal(w.nretired, 3);
+    assert_int_equal(world_files(0), 4);
+    assert_int_equal(w.redis.nstrings, 4);
+
+    /* first the file, then the cursor */
+    w.hold_retired = 0;
+    world_settle();
+    assert_int_equal(world_files(0), 1);
+    assert_int_equal(w.redis.nstrings, 1);
+    assert_string_equal(world_cursor(w.options.journal), "20");
+
+    for (i = 0; i < w.redis.nlog; i++) {
+        dels += strncmp(world_said(i), "DEL ", 4) == 0;
+    }
+    assert_int_equal(dels, 3);
+}
+
+static void
+a_leftover_of_later_is_found(void **state)
+{
+    (void)state;
+    world_directory();
+    world_start(SMALL_RING);
+    world_accept(3);
+    world_settle();
+
+    leave(5);
+    world_settle();
+    assert_int_equal(w.redis.nlist, 3);
+    world_pass(VOC_PUSHER_RESCAN);
+    world_check();
+
+    world_accept(2);
+    world_pass(10);
+    world_check();
+    assert_int_equal(world_files(0), 1);
+    assert_int_equal(w.redis.nstrings, 1);
+}
+
+static void
+a_leftover_is_gone_on_with(void **state)
+{
+    voc_journal_t *journal;
+
+    (void)state;
+    world_directory();
+    journal = world_journal(SMALL_RING);
+    world_events(journal, 10);
+    model_set(&w.redis, world_cursor_key(journal), "6");
+    voc_journal_close(journal);
+
+    world_start(SMALL_RING);
+    world_settle();
+    assert_int_equal(w.redis.nlist, 4);
+    assert_string_equal(w.redis.list[0], w.events[6]);
+    assert_int_equal(world_files(0), 1);
+}
+
+/* A byte in the payload of each of these events is changed. */
+static void
+damage(const char *path, const unsigned *events, unsigned n)
+{
+    char *data, *at, text[32];
+    long size;
+    FILE *file = fopen(path, "r+");
+
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    size = ftell(file);
+    data = malloc((size_t)size);
+    rewind(file);
+    assert_int_equal(fread(data, 1, (size_t)size, file), size);
+
+    while (n-- > 0) {
+        snprintf(text, sizeof(text), "{\"n\":%u", events[n]);
+        at = memmem(data, (size_t)size, text, strlen(text));
+        assert_non_null(at);
+        fseek(file, at - data, SEEK_SET);
+        fputc('X', file);
+    }
+
+    free(data);
+    fclose(file);
+}
+
+static void
+a_damaged_leftover_costs_what_is_damaged(void **state)
+{
+    static const unsigned events[] = {40, 41, 60};
+    unsigned i;
+    char path[512];
+    voc_journal_t *journal;
+
+    (void)state;
+    world_directory();
+    journal = world_journal(SMALL_RING);
+    world_events(journal, 90);
+    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+    damage(path, events, 3);
+
+    world_start(SMALL_RING);
+    world_settle();
+    assert_int_equal(w.redis.nlist, 87);
+    assert_int_equal(counters()->lost, 3);
+    assert_int_equal(counters()->pushed, 87);
+    assert_string_equal(w.redis.list[40], w.events[42]);
+    assert_string_equal(w.redis.list[86], w.events[89]);
+    assert_int_equal(world_files(0), 1);
+
+    for (i = 0, journal = NULL; w.all[i] != '\0'; i++) {
+        if (strncmp(w.all + i, "is damaged", 10) == 0) {
+            assert_null(journal);
+            journal = w.options.journal;
+        }
+    }
+    assert_non_null(journal);
+}
+
+static void
+what_is_no_journal_is_left_alone(void **state)
+{
+    char path[600];
+    FILE *file;
+
+    (void)state;
+    world_directory();
+    snprintf(path, sizeof(path),
+             "%s/0000000000000001-0123456789abcdef.journal", w.path);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("not at all", file);
+    fclose(file);
+    leave(3);
+
+    world_start(SMALL_RING);
+    world_pass(10000);
+    world_check();
+    assert_int_equal(world_files(0), 2);
+    assert_non_null(strstr(w.all, "left alone"));
+    assert_ptr_equal(strstr(strstr(w.all, "left alone") + 1, "left alone"),
+                     NULL);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test(leftovers_go_first_the_oldest_before_the_others),
+        test(a_leftover_of_later_is_found),
+        test(a_leftover_is_gone_on_with),
+        test(a_damaged_leftover_costs_what_is_damaged),
+        test(what_is_no_journal_is_left_alone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
