@@ -29,6 +29,7 @@ typedef struct {
     unsigned nullable; /* absent, empty and "null" are null */
     unsigned max;      /* VOC_TEXT: bytes */
     unsigned slot;     /* of the name in the catalogue, set when added */
+    voc_str_t expected; /* a well-formed value in words, static; may be set */
 } voc_field_t;
 
 /* An event: date, callid and crm_id first, then its own, as in its JSON. */

@@ -10,7 +10,7 @@ typedef struct {
     voc_str_t value;
 } voc_pair_t;
 
-/* An upper bound of the number of pairs in it. */
+/* The number of pairs in it, empty ones not counted. */
 size_t voc_query_count(voc_str_t query);
 
 /*
