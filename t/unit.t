@@ -14,7 +14,7 @@ my $core  = root() . '/ngx_http_voc_webhook_module/core';
 my $out   = build_dir() . '/unit';
 my $cc    = $ENV{CC} // 'gcc';
 my @flags = qw(-std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wextra -Werror
-    -fsanitize=address,undefined -fno-sanitize-recover=all
+    -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all
     -fno-omit-frame-pointer);
 my @libraries = qw(-lcmocka -lhiredis -lpcre2-8 -lcrypto -lpthread);
 

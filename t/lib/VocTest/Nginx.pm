@@ -169,7 +169,7 @@ sub test_config {
     my $copy = bless {%$self}, ref $self;
 
     $copy->configure(%options);
-    my $conf = $copy->write_conf('test.conf', "$self->{dir}/test.log");
+    my $conf = $copy->write_conf('nginx-test.conf', "$self->{dir}/test.log");
     my @command = $copy->command('-t', '-c', $conf);
     my $pid     = open(my $pipe, '-|') // croak "fork: $!";
     if (!$pid) {

@@ -68,7 +68,8 @@ sub write_conf {
         'appendfsync always',
     );
 
-    push @lines, "requirepass $self->{password}" if $self->{password};
+    push @lines, 'requirepass "' . $self->{password} =~ s/(["\\])/\\$1/gr . '"'
+        if $self->{password};
     push @lines, map {"user $_"} @{ $self->{users} // [] };
     if ($self->{tls}) {
         my ($certificate, $key) = certificate();
@@ -95,9 +96,10 @@ sub start {
         $self->{pid}
             = spawn($log, 'redis-server', "$self->{dir}/redis.conf");
         my $up = wait_for {
-            reap($self->{pid}) ? -1 : eval { $self->cli('PING') }
+            # Not PING, whose errors Redis.pm hides.
+            reap($self->{pid}) ? 'ended' : eval { $self->cli('ECHO', 'up') }
         };
-        if (($up // 0) eq 'PONG') {
+        if (($up // '') eq 'up') {
             $self->{started} = 1;
             return $self;
         }
@@ -144,21 +146,23 @@ sub resume  { CORE::kill('CONT', $_[0]{pid}); return $_[0] }
 sub cli {
     my ($self, $command, @arguments) = @_;
     my $method = lc $command;
+    my @reply;
 
-    my @reply = eval {
+    # A destructor may clear $@, so success has a value of its own.
+    my $good = eval {
         $self->{connection} //= Redis->new(
             sock          => $self->socket,
             read_timeout  => 10 * VocTest::slow(),
             write_timeout => 10,
             $self->{password} ? (password => $self->{password}) : (),
         );
-        wantarray
-            ? $self->{connection}->$method(@arguments)
-            : scalar $self->{connection}->$method(@arguments);
+        @reply = $self->{connection}->$method(@arguments);
+        1;
     };
-    if (my $error = $@) {
+    if (!$good) {
+        my $error = $@ || 'failed';
         delete $self->{connection};
-        croak $error;
+        croak "$command: $error";
     }
     return wantarray ? @reply : $reply[0];
 }
