@@ -1,18 +1,35 @@
 #include "voc_query.h"
 
+/* Where the pair at p ends: at '&' or end. */
+static const char *
+pair_end(const char *p, const char *end)
+{
+    const char *found = memchr(p, '&', (size_t)(end - p));
+
+    return found != NULL ? found : end;
+}
+
 size_t
 voc_query_count(voc_str_t query)
 {
+    const char *p, *next, *end;
     size_t n = 0;
-    char before = '&';
 
-    for (size_t i = 0; i < query.len; i++) {
-        n += before == '&' && query.data[i] != '&';
-        before = query.data[i];
+    if (query.len == 0) {
+        return 0;
+    }
+
+    end = query.data + query.len;
+    for (p = query.data; p < end; p = next + 1) {
+        next = pair_end(p, end);
+        n += next > p;
     }
 
     return n;
 }
+
+/* Most bytes are not; asking once is cheaper than a switch for each. */
+static const char special[256] = {['&'] = 1, ['='] = 1, ['+'] = 1, ['%'] = 1};
 
 static int
 hex_digit(char c)
@@ -69,35 +86,38 @@ voc_query_decode(voc_str_t query, char *out, voc_pair_t *pairs,
 
     end = query.data + query.len;
     for (p = query.data; p < end; p++) {
+        *out = *p;
+        if (!special[(unsigned char)*p]) {
+            out++;
+            continue;
+        }
+
         switch (*p) {
         case '&':
             if (out > start) {
                 end_pair(&pairs[n++], start, equals, out);
             }
-            *out++ = '&';
-            start = out;
+            start = out + 1;
             equals = NULL;
             break;
         case '=':
             if (equals == NULL) {
                 equals = out;
             }
-            *out++ = '=';
             break;
         case '+':
-            *out++ = ' ';
+            *out = ' ';
             break;
         case '%':
             byte = hex_byte(p + 1, end);
             if (byte < 0) {
                 return -1;
             }
-            *out++ = (char)byte;
+            *out = (char)byte;
             p += 2;
             break;
-        default:
-            *out++ = *p;
         }
+        out++;
     }
 
     if (out > start) {
@@ -142,10 +162,7 @@ voc_query_has(voc_str_t query, voc_str_t name)
 
     end = query.data + query.len;
     for (p = query.data; p < end; p = next + 1) {
-        next = memchr(p, '&', (size_t)(end - p));
-        if (next == NULL) {
-            next = end;
-        }
+        next = pair_end(p, end);
         if (next > p && name_equal(p, next, name)) {
             return 1;
         }

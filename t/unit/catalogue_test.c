@@ -1,0 +1,531 @@
+/* The built-in events, and what each type accepts. */
+
+#include "event_fixture.h"
+
+/* ---- events and names ------------------------------------------------- */
+
+static void
+the_ten_events_have_their_fields_in_order(void **state)
+{
+    static const struct {
+        const char *name;
+        const char *fields; /* a '?' follows a nullable one */
+    } rows[] = {
+        {"inboundCallStart", "inboundNumber callerid? "},
+        {"inboundCallRinging", "inboundNumber callerid? extension "},
+        {"inboundCallAnswered", "inboundNumber callerid? extension "},
+        {"inboundCallEnd", "inboundNumber callerid? extension? duration "
+                           "answeredDuration? "},
+        {"outboundCallStart", "extension destination "},
+        {"outboundCallAnswered", "extension destination "},
+        {"outboundCallEnd", "extension destination duration "
+                            "answeredDuration? "},
+        {"ivrOption", "inboundNumber callerid? ivrOption "},
+        {"callRecordingAvailable", ""},
+        {"callTranscriptionAvailable", ""},
+    };
+    fixture_t *f = *state;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const voc_event_type_t *type =
+            voc_catalogue_event(f->catalogue, text(rows[i].name));
+        char found[256], expected[256], *p = found;
+
+        assert_non_null(type);
+        assert_text(type->name, rows[i].name);
+        *p = '\0';
+        for (unsigned k = 0; k < type->nfields; k++) {
+            const voc_field_t *field = &type->fields[k];
+
+            p += sprintf(p, "%.*s%s ", (int)field->name.len, field->name.data,
+                         field->nullable ? "?" : "");
+            assert_int_equal(field->slot,
+                             voc_catalogue_slot(f->catalogue, field->name));
+        }
+        sprintf(expected, "date callid crm_id? %s", rows[i].fields);
+        assert_string_equal(found, expected);
+    }
+}
+
+static void
+names_are_exact(void **state)
+{
+    static const char *const unknown[] = {
+        "",           "ivroption",        "IvrOption",        "ivrOptio",
+        "ivrOptions", " ivrOption",       "inboundCallstart", "date",
+        "event",      "inboundCallXtart",
+    };
+    fixture_t *f = *state;
+
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+        assert_null(voc_catalogue_event(f->catalogue, text(unknown[i])));
+    }
+
+    assert_int_equal(voc_catalogue_slot(f->catalogue, text("event")),
+                     VOC_SLOT_EVENT);
+    assert_int_equal(voc_catalogue_slot(f->catalogue, text("Event")), -1);
+    assert_int_equal(voc_catalogue_slot(f->catalogue, text("")), -1);
+    assert_int_equal(voc_catalogue_slot(f->catalogue, text("evexnt")), -1);
+    assert_int_equal(voc_catalogue_slot(f->catalogue, text("x")), -1);
+}
+
+static void
+each_name_has_a_slot_of_its_own(void **state)
+{
+    static const char *const names[] = {
+        "event",         "date",
+        "callid",        "crm_id",
+        "inboundNumber", "callerid",
+        "extension",     "destination",
+        "duration",      "answeredDuration",
+        "ivrOption",
+    };
+    fixture_t *f = *state;
+    uint64_t seen = 0;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        int slot = voc_catalogue_slot(f->catalogue, text(names[i]));
+
+        assert_in_range(slot, 0, VOC_FIELD_NAMES_MAX - 1);
+        assert_int_equal(seen >> slot & 1, 0);
+        seen |= (uint64_t)1 << slot;
+    }
+}
+
+/* Names that differ in any one byte, or in length, are told apart. */
+static void
+no_other_name_is_taken_for_a_known_one(void **state)
+{
+    fixture_t *f = *state;
+    char name[32];
+
+    for (unsigned at = 0; at < 8; at++) {
+        for (int c = 0; c < 256; c++) {
+            memcpy(name, "callerid", 8);
+            if ((char)c != name[at]) {
+                name[at] = (char)c;
+                assert_int_equal(
+                    voc_catalogue_slot(f->catalogue, (voc_str_t){name, 8}),
+                    -1);
+            }
+        }
+    }
+}
+
+/* ---- types ------------------------------------------------------------ */
+
+/* What value becomes: "-" for not well-formed, NULL for null. */
+static void
+check(const voc_field_t *field, const char *value, size_t len,
+      const char *expected)
+{
+    char *exact = malloc(len), *scratch = malloc(VOC_DATETIME_LEN);
+    voc_str_t normal = {NULL, 0};
+    int rc;
+
+    memcpy(exact, value, len);
+    rc =
+        voc_catalogue_check(field, (voc_str_t){exact, len}, scratch, &normal);
+    if (expected != NULL && strcmp(expected, "-") == 0) {
+        if (rc != 0) {
+            fail_msg("\"%s\" is accepted", value);
+        }
+    } else if (rc != 1) {
+        fail_msg("\"%s\" is refused", value);
+    } else {
+        assert_text(normal, expected);
+    }
+    free(scratch);
+    free(exact);
+}
+
+typedef struct {
+    const char *value;
+    const char *expected;
+} row_t;
+
+static void
+check_all(const voc_field_t *field, const row_t *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        check(field, rows[i].value, strlen(rows[i].value), rows[i].expected);
+    }
+}
+
+#define CHECK_ALL(field, rows)                                               \
+    check_all(&(field), rows, sizeof(rows) / sizeof((rows)[0]))
+
+static void
+datetimes_exist(void **state)
+{
+    static const voc_field_t field = {.type = VOC_DATETIME};
+    static const row_t rows[] = {
+        {"2024-01-01 19:00", "2024-01-01T19:00:00Z"},
+        {"2024-01-01 19:00:01", "2024-01-01T19:00:01Z"},
+        {"2024-01-01T19:00", "2024-01-01T19:00:00Z"},
+        {"2024-01-01T19:00:01Z", "2024-01-01T19:00:01Z"},
+        {"2024-01-01 19:00Z", "2024-01-01T19:00:00Z"},
+        {"0001-01-01 00:00:00", "0001-01-01T00:00:00Z"},
+        {"9999-12-31 23:59:59", "9999-12-31T23:59:59Z"},
+        {"2024-02-29 00:00", "2024-02-29T00:00:00Z"},
+        {"2000-02-29 00:00", "2000-02-29T00:00:00Z"},
+        {"2024-04-30 00:00", "2024-04-30T00:00:00Z"},
+
+        {"", "-"},
+        {"Z", "-"},
+        {"null", "-"},
+        {"0000-01-01 00:00", "-"},
+        {"2023-02-29 00:00", "-"},
+        {"1900-02-29 00:00", "-"},
+        {"2024-02-30 00:00", "-"},
+        {"2024-04-31 00:00", "-"},
+        {"2024-00-01 00:00", "-"},
+        {"2024-13-01 00:00", "-"},
+        {"2024-01-00 00:00", "-"},
+        {"2024-01-32 00:00", "-"},
+        {"2024-12-32 00:00", "-"},
+        {"2024-01-01 24:00", "-"},
+        {"2024-01-01 00:60", "-"},
+        {"2024-01-01 00:00:60", "-"},
+        {"2024-01-01", "-"},
+        {"2024-01-01 19", "-"},
+        {"2024-01-01 19:0", "-"},
+        {"2024-01-01 19:00:", "-"},
+        {"2024-01-01 19:00:0", "-"},
+        {"2024-01-01 19:00:00.0", "-"},
+        {"2024-01-01 19:00:00ZZ", "-"},
+        {"2024-01-01 19:00:00z", "-"},
+        {"2024-01-01t19:00:00", "-"},
+        {"2024-01-01 19:00:00+00:00", "-"},
+        {"2024-01-01  9:00", "-"},
+        {"2024/01/01 19:00", "-"},
+        {"2024-01/01 19:00", "-"},
+        {"2024-01-01_19:00", "-"},
+        {"2024-01-01 19.00", "-"},
+        {"2024-01-01 19:00.00", "-"},
+        {" 024-01-01 19:00", "-"},
+        {"-024-01-01 19:00", "-"},
+        {"2024-1 -01 19:00", "-"},
+        {"2024-01- 1 19:00", "-"},
+        {"2024-01-01 19: 0", "-"},
+        {"2024-01-01 19:00: 0", "-"},
+        {"2024-01-01 19:00 ", "-"},
+        {" 2024-01-01 19:00", "-"},
+    };
+
+    (void)state;
+    CHECK_ALL(field, rows);
+}
+
+/* Each day from 1896 to 2104, against the C library. */
+static void
+dates_agree_with_the_c_library(void **state)
+{
+    static const voc_field_t field = {.type = VOC_DATETIME};
+    char value[64], scratch[VOC_DATETIME_LEN];
+    voc_str_t normal;
+
+    (void)state;
+    for (int year = 1896; year <= 2104; year++) {
+        for (int month = 1; month <= 12; month++) {
+            for (int day = 1; day <= 31; day++) {
+                struct tm tm = {.tm_year = year - 1900,
+                                .tm_mon = month - 1,
+                                .tm_mday = day};
+                int len =
+                    sprintf(value, "%04d-%02d-%02d 12:34", year, month, day);
+
+                timegm(&tm);
+                assert_int_equal(voc_catalogue_check(
+                                     &field, (voc_str_t){value, (size_t)len},
+                                     scratch, &normal),
+                                 tm.tm_mday == day);
+            }
+        }
+    }
+}
+
+static void
+numbers_are_1_to_20_digits(void **state)
+{
+    static const voc_field_t field = {.type = VOC_NUMBER};
+    static const row_t rows[] = {
+        {"611800111222", "611800111222"},
+        {"0", "0"},
+        {"007", "007"},
+        {"12345678901234567890", "12345678901234567890"},
+        {"+12345678901234567890", "12345678901234567890"},
+        {"+6", "6"},
+        {" 6", "6"},
+
+        {"", "-"},
+        {"+", "-"},
+        {" ", "-"},
+        {"null", "-"},
+        {"123456789012345678901", "-"},
+        {"+123456789012345678901", "-"},
+        {"++6", "-"},
+        {" +6", "-"},
+        {"  6", "-"},
+        {"6 ", "-"},
+        {"6+", "-"},
+        {"-6", "-"},
+        {"6-1", "-"},
+        {"Anonymous", "-"},
+        {"6a", "-"},
+        {"/", "-"},
+        {":", "-"},
+        {"\xd9\xa3", "-"}, /* a digit, but an Arabic one */
+    };
+
+    (void)state;
+    CHECK_ALL(field, rows);
+}
+
+static void
+callers_may_be_anonymous(void **state)
+{
+    static const voc_field_t field = {.type = VOC_CALLER, .nullable = 1};
+    static const row_t rows[] = {
+        {"61288880000", "61288880000"},
+        {" 61288880000", "61288880000"},
+        {"+61288880000", "61288880000"},
+        {"Anonymous", "Anonymous"},
+        {"anonymous", "Anonymous"},
+        {"ANONYMOUS", "Anonymous"},
+        {"aNoNyMoUs", "Anonymous"},
+        {"", NULL},
+        {"null", NULL},
+
+        {"Null", "-"},
+        {"NULL", "-"},
+        {"null ", "-"},
+        {"Anonymou", "-"},
+        {"Anonymouss", "-"},
+        {"Anonymouz", "-"},
+        {" Anonymous", "-"},
+        {"unknown", "-"},
+        {"123456789012345678901", "-"},
+    };
+
+    (void)state;
+    CHECK_ALL(field, rows);
+}
+
+static void
+integers_end_at_2147483647(void **state)
+{
+    static const voc_field_t field = {.type = VOC_INTEGER};
+    static const voc_field_t nullable = {.type = VOC_INTEGER, .nullable = 1};
+    static const row_t rows[] = {
+        {"0", "0"},
+        {"88", "88"},
+        {"007", "7"},
+        {"000", "0"},
+        {"0000000000", "0"},
+        {"0000000001", "1"},
+        {"2147483647", "2147483647"},
+        {"999999999", "999999999"},
+
+        {"", "-"},
+        {"null", "-"},
+        {"2147483648", "-"},
+        {"9999999999", "-"},
+        {"00000000001", "-"},
+        {"10000000000", "-"},
+        {"-1", "-"},
+        {"+1", "-"},
+        {" 1", "-"},
+        {"1 ", "-"},
+        {"1.0", "-"},
+        {"1e3", "-"},
+        {"0x1", "-"},
+    };
+    static const row_t null_rows[] = {
+        {"", NULL}, {"null", NULL}, {"0", "0"}, {"NULL", "-"}, {"nul", "-"},
+    };
+
+    (void)state;
+    CHECK_ALL(field, rows);
+    CHECK_ALL(nullable, null_rows);
+}
+
+static void
+texts_are_bounded_in_bytes(void **state)
+{
+    static const voc_field_t field = {.type = VOC_TEXT, .max = 6};
+    static const voc_field_t nullable = {
+        .type = VOC_TEXT, .max = 6, .nullable = 1};
+    static const row_t rows[] = {
+        {"a", "a"},
+        {"123456", "123456"},
+        {"null", "null"},
+        {" ", " "},
+        {"\xe2\x82\xac\xe2\x82\xac", "\xe2\x82\xac\xe2\x82\xac"},
+        {"", "-"},
+        {"1234567", "-"},
+        {"\xe2\x82\xac\xe2\x82\xac.", "-"},
+    };
+    static const row_t null_rows[] = {
+        {"", NULL},
+        {"null", NULL},
+        {"nulls", "nulls"},
+        {"1234567", "-"},
+    };
+
+    (void)state;
+    CHECK_ALL(field, rows);
+    CHECK_ALL(nullable, null_rows);
+}
+
+static void
+keys_are_those_of_a_telephone(void **state)
+{
+    static const voc_field_t field = {.type = VOC_KEY};
+
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        char value[2] = {(char)c, '\0'};
+
+        check(&field, value, 1,
+              c != 0 && strchr("0123456789*#", c) != NULL ? value : "-");
+    }
+
+    check(&field, "", 0, "-");
+    check(&field, "11", 2, "-");
+    check(&field, "null", 4, "-");
+}
+
+static void
+the_built_in_bounds_are_the_contracts(void **state)
+{
+    fixture_t *f = *state;
+    const voc_event_type_t *type =
+        voc_catalogue_event(f->catalogue, text("callRecordingAvailable"));
+
+    assert_int_equal(type->fields[1].max, 128);
+    assert_int_equal(type->fields[2].max, 255);
+}
+
+static void
+what_was_expected_is_told(void **state)
+{
+    fixture_t *f = *state;
+    const voc_event_type_t *type =
+        voc_catalogue_event(f->catalogue, text("inboundCallEnd"));
+    static const char *const expected[] = {
+        "expected YYYY-MM-DD hh:mm[:ss] in UTC",
+        "expected text of 1 to 128 bytes",
+        "expected text of 1 to 255 bytes",
+        "expected 1 to 20 digits",
+        "expected 1 to 20 digits, or Anonymous",
+        "expected an integer from 0 to 2147483647",
+    };
+
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        assert_text(voc_catalogue_expected(&type->fields[i]), expected[i]);
+    }
+
+    type = voc_catalogue_event(f->catalogue, text("ivrOption"));
+    assert_text(voc_catalogue_expected(&type->fields[5]),
+                "expected one of 0-9 * #");
+}
+
+/* ---- clean ------------------------------------------------------------ */
+
+static int
+clean(fixture_t *f, const char *data, size_t len)
+{
+    char *exact = malloc(len);
+    int rc;
+
+    memcpy(exact, data, len);
+    rc = voc_catalogue_clean(f->catalogue, (voc_str_t){exact, len});
+    free(exact);
+    return rc;
+}
+
+/* Each character up to U+00FF, at each place of texts of each length. */
+static void
+control_characters_are_found_anywhere(void **state)
+{
+    fixture_t *f = *state;
+    char data[24];
+
+    for (unsigned c = 0; c < 0x100; c++) {
+        int control = c < 0x20 || (c >= 0x7f && c < 0xa0);
+        size_t width = c < 0x80 ? 1 : 2;
+
+        for (size_t len = width; len <= sizeof(data); len++) {
+            for (size_t at = 0; at + width <= len; at++) {
+                memset(data, 'x', len);
+                data[at] = (char)c;
+                if (width == 2) {
+                    data[at] = (char)(0xc0 | c >> 6);
+                    data[at + 1] = (char)(0x80 | (c & 0x3f));
+                }
+                assert_int_equal(clean(f, data, len), !control);
+            }
+        }
+    }
+
+    assert_int_equal(clean(f, "", 0), 1);
+}
+
+static void
+bytes_that_are_no_character_are_found_anywhere(void **state)
+{
+    fixture_t *f = *state;
+    char data[24];
+
+    for (unsigned c = 0x80; c < 0x100; c++) {
+        for (size_t at = 0; at < sizeof(data); at++) {
+            memset(data, '~', sizeof(data));
+            data[at] = (char)c;
+            assert_int_equal(clean(f, data, sizeof(data)), 0);
+        }
+    }
+}
+
+static void
+long_texts_have_no_limit_of_their_own(void **state)
+{
+    fixture_t *f = *state;
+    size_t len = 3 * 1024 * 1024;
+    char *data = malloc(len);
+
+    for (size_t i = 0; i < len; i += 3) {
+        memcpy(data + i, "\xe2\x82\xac", 3);
+    }
+    assert_int_equal(clean(f, data, len), 1);
+    data[len - 1] = 'x';
+    assert_int_equal(clean(f, data, len), 0);
+    memcpy(data + len - 3, "xx\x7f", 3);
+    assert_int_equal(clean(f, data, len), 0);
+    free(data);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_ten_events_have_their_fields_in_order),
+        cmocka_unit_test(names_are_exact),
+        cmocka_unit_test(each_name_has_a_slot_of_its_own),
+        cmocka_unit_test(no_other_name_is_taken_for_a_known_one),
+        cmocka_unit_test(datetimes_exist),
+        cmocka_unit_test(dates_agree_with_the_c_library),
+        cmocka_unit_test(numbers_are_1_to_20_digits),
+        cmocka_unit_test(callers_may_be_anonymous),
+        cmocka_unit_test(integers_end_at_2147483647),
+        cmocka_unit_test(texts_are_bounded_in_bytes),
+        cmocka_unit_test(keys_are_those_of_a_telephone),
+        cmocka_unit_test(the_built_in_bounds_are_the_contracts),
+        cmocka_unit_test(what_was_expected_is_told),
+        cmocka_unit_test(control_characters_are_found_anywhere),
+        cmocka_unit_test(bytes_that_are_no_character_are_found_anywhere),
+        cmocka_unit_test(long_texts_have_no_limit_of_their_own),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
