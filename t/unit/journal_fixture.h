@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -233,6 +234,22 @@ static inline voc_journal_t *
 adopt(void)
 {
     return recovered(adopt_it);
+}
+
+/* fork(); the child ends with the test program, however that ends. */
+static inline pid_t
+child(void)
+{
+    pid_t parent = getpid(), pid = fork();
+
+    assert_true(pid != -1);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) {
+            _exit(99);
+        }
+    }
+    return pid;
 }
 
 /* A child's exit code; a signal is 1000 + its number. */

@@ -100,8 +100,7 @@ many(voc_journal_t *journal)
     uint32_t i;
 
     for (i = 0; i <= APPENDERS; i++) {
-        pids[i] = fork();
-        assert_true(pids[i] != -1);
+        pids[i] = child();
         if (pids[i] == 0) {
             _exit(i < APPENDERS
                       ? appender(journal, i, PER_CHILD)
@@ -125,6 +124,37 @@ test_many(void **state)
     (void)state;
     many(create(RING));
     many(create_memory(RING));
+}
+
+/* Number and offset always belong together. */
+static void
+test_snapshots(void **state)
+{
+    voc_journal_t *journal = create_memory(RING);
+    voc_position_t head, tail;
+    uint64_t n, torn = 0;
+    pid_t pid;
+
+    (void)state;
+    pid = child();
+    if (pid == 0) {
+        for (n = 1;; n++) {
+            tail.seq = n;
+            tail.end = n * 8;
+            atomic_store(&journal->shared->end[n & 1], n * 8);
+            atomic_store(&journal->shared->seq, n);
+            voc_journal_set_tail(journal->shared, tail);
+        }
+    }
+    for (n = 0; n < 3000000; n++) {
+        head = voc_journal_head(journal);
+        tail = voc_journal_tail(journal);
+        torn += head.end != head.seq * 8 || tail.end != tail.seq * 8;
+    }
+    kill(pid, SIGKILL);
+    assert_int_equal(ended(pid), 1000 + SIGKILL);
+    assert_int_equal(torn, 0);
+    voc_journal_close(journal);
 }
 
 /*
@@ -168,11 +198,11 @@ test_killed(void **state)
     voc_journal_seek(&reader, journal, 0);
 
     for (round = 0; round < 300; round++) {
-        pids[0] = fork();
+        pids[0] = child();
         if (pids[0] == 0) {
             killed_appender(journal, told);
         }
-        pids[1] = fork();
+        pids[1] = child();
         if (pids[1] == 0) {
             killed_appender(journal, told);
         }
@@ -225,7 +255,7 @@ test_owner_dead(void **state)
 
     for (i = 1; i <= 20; i++) {
         assert_int_equal(append(journal, 50), i);
-        pid = fork();
+        pid = child();
         if (pid == 0) {
             if (voc_journal_lock(journal) != VOC_JOURNAL_OK) {
                 _exit(1);
@@ -257,7 +287,7 @@ test_owner_dead_and_broken(void **state)
 
     (void)state;
     append(journal, 50);
-    pid = fork();
+    pid = child();
     if (pid == 0) {
         voc_journal_lock(journal);
         atomic_store(&journal->shared->end[1], 10 * RING);
@@ -281,7 +311,7 @@ test_stopped(void **state)
 
     (void)state;
     append(journal, 50);
-    pid = fork();
+    pid = child();
     if (pid == 0) {
         voc_journal_lock(journal);
         raise(SIGSTOP);
@@ -322,7 +352,7 @@ test_no_lost_wake_up(void **state)
     pid_t pid;
 
     (void)state;
-    pid = fork();
+    pid = child();
     if (pid == 0) {
         for (i = 0; i < rounds; i++) {
             if (append_until_room(journal, &i, 8) == -1) {
@@ -400,7 +430,7 @@ test_sync_by_child(void **state)
     append(journal, 10);
     assert_int_equal(voc_journal_sync(journal, &synced, &error), 0);
     append(journal, 10);
-    pid = fork();
+    pid = child();
     if (pid == 0) {
         _exit(voc_journal_sync(journal, &synced, &error) != 0 ||
               synced != 2 || journal->sync_fd == journal->fd ||
@@ -416,11 +446,13 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_many),         T(test_killed),
+        T(test_snapshots),    T(test_many),
+        T(test_killed),
         T(test_owner_dead),   T(test_owner_dead_and_broken),
         T(test_stopped),      T(test_no_lost_wake_up),
         T(test_wake_once),    T(test_sync_by_child),
     };
 
+    alarm(300); /* a lock that is never had ends the tests, and the children */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

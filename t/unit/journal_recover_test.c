@@ -323,6 +323,28 @@ test_other_journal(void **state)
     voc_journal_close(journal);
 }
 
+/* A good record, but not at its place. */
+static void
+test_other_place(void **state)
+{
+    static const char zeros[8];
+    char path[1024], record[1000];
+    voc_journal_t *journal;
+
+    (void)state;
+    left_behind(3, 1000, 0, path);
+    peek(path, VOC_FILE_RING + 2000, record, 1000);
+    poke(path, VOC_FILE_RING + 8000, record, 1000);
+    journal = adopt();
+    expect_all(journal, 1, 3);
+    voc_journal_close(journal);
+
+    poke(path, VOC_FILE_RING + 2000, zeros, 8);
+    journal = adopt();
+    expect_status(journal, 0, 2);
+    voc_journal_close(journal);
+}
+
 static void
 test_slots(void **state)
 {
@@ -416,7 +438,7 @@ test_recovers_after_kill(void **state)
     (void)state;
     for (round = 0; round < 30; round++) {
         assert_int_equal(pipe(pipes), 0);
-        pid = fork();
+        pid = child();
         if (pid == 0) {
             voc_journal_options_t options = {directory, RING, (uid_t)-1,
                                              (gid_t)-1};
@@ -525,7 +547,7 @@ test_lock_is_inherited(void **state)
 
     (void)state;
     assert_int_equal(pipe(pipes), 0);
-    pid = fork();
+    pid = child();
     if (pid == 0) {
         close(pipes[1]);
         _exit((int)read(pipes[0], &c, 1));
@@ -721,7 +743,8 @@ main(void)
         T(test_recovers),            T(test_recovers_after_laps),
         T(test_recovers_empty),      T(test_torn_end),
         T(test_zeros_and_garbage),   T(test_previous_lap),
-        T(test_other_journal),       T(test_slots),
+        T(test_other_journal),       T(test_other_place),
+        T(test_slots),
         T(test_slots_bad_after_laps), T(test_slots_do_not_fit),
         T(test_recovers_after_kill), T(test_adopt_order),
         T(test_lock_is_inherited),   T(test_refused),

@@ -78,6 +78,30 @@ test_limits(void **state)
 }
 
 /*
+ * From all that the ring still holds, in order and without a gap: what is a
+ * lap old, or older still, is not taken for more.
+ */
+static void
+held(voc_journal_t *journal)
+{
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    voc_position_t head = voc_journal_head(journal);
+    static char buffer[16 * 1024];
+    uint64_t seq;
+
+    voc_journal_seek(&reader, journal, 0);
+    assert_int_equal(read_on(&reader, buffer, sizeof(buffer), &record),
+                     VOC_JOURNAL_OK);
+    assert_int_equal(record.lost, record.seq - 1);
+    assert_true(record.offset + journal->size >= head.end);
+    for (seq = record.seq + 1; seq <= head.seq; seq++) {
+        expect(&reader, seq, 0, &record);
+    }
+    expect_empty(&reader, 0);
+}
+
+/*
  * Many laps with random sizes; reader and acknowledgements lag behind at
  * random.  The model is an array: fill() tells what every record must be.
  */
@@ -99,6 +123,9 @@ laps(voc_journal_t *journal, uint64_t seed)
         rc = voc_journal_append(journal, payload, length, NOW, &seq);
         if (rc == VOC_JOURNAL_OK) {
             assert_int_equal(seq, ++sent);
+            if (sent % 50 == 0) {
+                held(journal);
+            }
         } else {
             assert_int_equal(rc, VOC_JOURNAL_FULL);
             full++;
@@ -140,6 +167,38 @@ test_laps(void **state)
     laps(create(RING), 1);
     laps(create(RING + 8192), 2);
     laps(create_memory(RING), 3);
+}
+
+static void
+append_done(voc_journal_t *journal, size_t size, unsigned n)
+{
+    voc_position_t head;
+
+    while (n-- > 0) {
+        append(journal, size - 40);
+        head = voc_journal_head(journal);
+        voc_journal_acknowledge(journal, head.seq, head.end);
+    }
+}
+
+/*
+ * The last lap skipped the ring's last 1024 bytes; there still are small
+ * records of the lap before it, and the search for old records begins there.
+ */
+static void
+test_skipped_room(void **state)
+{
+    voc_journal_t *journal = create(RING);
+
+    (void)state;
+    append_done(journal, 1024, 63);
+    append_done(journal, 64, 16);
+    append_done(journal, 1024, 63);
+    append_done(journal, 2048, 1);
+    append_done(journal, 1024, 61);
+    append_done(journal, 64, 4);
+    held(journal);
+    voc_journal_close(journal);
 }
 
 static void
@@ -295,6 +354,30 @@ test_unpublished_is_never_read(void **state)
     voc_journal_seek(&reader, journal, 63);
     expect(&reader, 64, 0, &record);
     assert_int_equal(record.length, 2000);
+    expect_empty(&reader, 0);
+    voc_journal_close(journal);
+}
+
+/* The other way round: the dead one's stands at the start of the next lap. */
+static void
+test_unpublished_is_no_head(void **state)
+{
+    voc_journal_t *journal = create(RING);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+
+    (void)state;
+    append_done(journal, 1024, 63);
+    append(journal, 2000);
+    atomic_store(&journal->shared->seq, 63);
+    assert_int_equal(append(journal, 100), 64);
+    voc_journal_close(journal);
+
+    journal = adopt();
+    assert_int_equal(voc_journal_head(journal).end, 63 * 1024 + 144);
+    voc_journal_seek(&reader, journal, 63);
+    expect(&reader, 64, 0, &record);
+    assert_int_equal(record.length, 100);
     expect_empty(&reader, 0);
     voc_journal_close(journal);
 }
@@ -491,9 +574,10 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_round_trip),   T(test_limits),
-        T(test_laps),         T(test_full),
+        T(test_laps),         T(test_skipped_room),
+        T(test_full),
         T(test_seek_and_retain), T(test_retain_lasts),
-        T(test_unpublished_is_never_read),
+        T(test_unpublished_is_never_read), T(test_unpublished_is_no_head),
         T(test_sync),         T(test_truncated),
         T(test_deleted),      T(test_created_file),
         T(test_no_room),      T(test_create_errors),
