@@ -20,7 +20,9 @@
 # Environment:
 #   NGINX_SRC=DIR   build against this nginx source tree, configured or plain
 #   CC=COMPILER     gcc (default) or clang
-#   VOC_CFLAGS=...  added to every compiler call, such as -fsanitize=undefined
+#   VOC_CFLAGS=...  added to every compiler call, such as -fsanitize=undefined;
+#                   with the address sanitizer gcc warns where nothing is wrong:
+#                   add -Wno-error=array-bounds
 #   VOC_BUILD=DIR   where to build, instead of build/
 
 set -eu
