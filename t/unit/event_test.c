@@ -432,8 +432,7 @@ a_rejected_event_holds_what_was_found(void **state)
     assert_int_equal(f->event.nextra, 0);
 }
 
-/* ---- text bounds
- * ----------------------------------------------------------- */
+/* ---- text bounds ------------------------------------------------------ */
 
 static void
 callid_and_crm_id_end_at_their_bounds(void **state)
@@ -459,8 +458,7 @@ callid_and_crm_id_end_at_their_bounds(void **state)
     assert_rejected(f, query, VOC_INVALID_FIELD, "callid");
 }
 
-/* ---- unknown fields
- * ---------------------------------------------------------- */
+/* ---- unknown fields --------------------------------------------------- */
 
 static void
 unknown_fields_are_kept_sorted(void **state)
@@ -537,8 +535,7 @@ long_unknown_names_are_cut(void **state)
     f->unknown = VOC_UNKNOWN_KEEP;
 }
 
-/* ---- memory
- * ---------------------------------------------------------------- */
+/* ---- memory ----------------------------------------------------------- */
 
 static void
 the_end_of_memory_is_told(void **state)

@@ -237,6 +237,23 @@ received_agrees_with_the_c_library(void **state)
     }
 }
 
+static void
+received_ends_with_year_9999(void **state)
+{
+    static const uint64_t times[] = {253402300800000, UINT64_MAX};
+    fixture_t *f = *state;
+    char id[VOC_UUID_LEN + 1];
+
+    assert_accepted(f, RECORDING);
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        char *line = json_at(f, times[i], id);
+
+        assert_string_equal(strstr(line, "received\":\"") + 11,
+                            "9999-12-31T23:59:59.999Z\"");
+        free(line);
+    }
+}
+
 /* ---- the id ----------------------------------------------------------- */
 
 /* From python3's uuid5(); never to change, whatever else does. */
@@ -309,8 +326,7 @@ order_encoding_and_time_make_no_difference(void **state)
     }
 }
 
-/* ---- seal and answers
- * ------------------------------------------------------ */
+/* ---- seal and answers ------------------------------------------------- */
 
 static void
 the_seal_ends_the_line(void **state)
@@ -434,6 +450,7 @@ main(void)
         cmocka_unit_test(control_characters_would_be_escaped),
         cmocka_unit_test(the_worst_fits_the_size_promised),
         cmocka_unit_test(received_agrees_with_the_c_library),
+        cmocka_unit_test(received_ends_with_year_9999),
         cmocka_unit_test(ids_never_change),
         cmocka_unit_test(any_difference_makes_another_id),
         cmocka_unit_test(order_encoding_and_time_make_no_difference),
