@@ -176,19 +176,13 @@ voc_journal_set_size(voc_journal_t *journal, uint64_t size)
 }
 
 void
-voc_journal_close(voc_journal_t *journal)
+voc_journal_detach(voc_journal_t *journal)
 {
-    if (journal == NULL) {
-        return;
-    }
+    journal->readonly = 1;
 
     if (journal->map != NULL) {
         munmap(journal->map, journal->map_size);
-    }
-
-    /* The mutex is not destroyed: other processes go on with it. */
-    if (journal->shared != NULL) {
-        munmap(journal->shared, sizeof(voc_journal_shared_t));
+        journal->map = NULL;
     }
 
     if (journal->sync_fd != -1 && journal->sync_fd != journal->fd) {
@@ -197,6 +191,24 @@ voc_journal_close(voc_journal_t *journal)
 
     if (journal->fd != -1) {
         close(journal->fd);
+    }
+
+    journal->sync_fd = -1;
+    journal->fd = -1;
+}
+
+void
+voc_journal_close(voc_journal_t *journal)
+{
+    if (journal == NULL) {
+        return;
+    }
+
+    voc_journal_detach(journal);
+
+    /* The mutex is not destroyed: other processes go on with it. */
+    if (journal->shared != NULL) {
+        munmap(journal->shared, sizeof(voc_journal_shared_t));
     }
 
     pthread_mutex_destroy(&journal->sync_lock);
@@ -235,10 +247,11 @@ voc_journal_retire(voc_journal_t *journal, voc_error_t *error)
 
     if (rc != 0) {
         voc_journal_error(error, rc, "cannot delete journal \"%s\"", path);
+        return -1;
     }
 
     voc_journal_close(journal);
-    return rc == 0 ? 0 : -1;
+    return 0;
 }
 
 voc_str_t

@@ -67,8 +67,14 @@ voc_journal_t *voc_journal_create(const voc_journal_options_t *options,
 void voc_journal_close(voc_journal_t *journal);
 
 /*
+ * Keeps the status only: unmaps the ring and closes the file, so that its
+ * room and its lock are left to the other processes.
+ */
+void voc_journal_detach(voc_journal_t *journal);
+
+/*
  * Deletes the file, makes that durable, closes.  Blocks on the disk.  0, or
- * -1 with *error; the journal is closed either way.
+ * -1 with *error, and the journal is still open and locked.
  */
 int voc_journal_retire(voc_journal_t *journal, voc_error_t *error);
 
@@ -177,11 +183,11 @@ void voc_journal_awake(voc_journal_t *journal); /* nobody need wake it */
 
 /* ---- what an earlier start left behind --------------------------------- */
 
-#define VOC_JOURNAL_REFUSED_MAX 64 /* files remembered as not ours to read */
+#define VOC_JOURNAL_REFUSED_MAX 64 /* files; with that many none is adopted */
 
 typedef struct {
     const char *path;
-    uint64_t refused[VOC_JOURNAL_REFUSED_MAX]; /* inode numbers, reported */
+    uint64_t refused[VOC_JOURNAL_REFUSED_MAX]; /* ids: left alone, reported */
     unsigned nrefused;
 } voc_journal_directory_t;
 
@@ -193,6 +199,9 @@ typedef struct {
  */
 voc_journal_rc voc_journal_adopt(voc_journal_directory_t *directory,
                                  voc_journal_t **journal, voc_error_t *error);
+
+/* Leaves the file with this id alone from now on. */
+void voc_journal_refuse(voc_journal_directory_t *directory, voc_str_t id);
 
 /* Opens one file for looking at it, without a lock: for voc-journal. */
 voc_journal_rc voc_journal_inspect(const char *path, voc_journal_t **journal,

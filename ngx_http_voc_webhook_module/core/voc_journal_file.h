@@ -198,6 +198,7 @@ uint64_t voc_record_find(const voc_journal_t *journal, uint64_t place,
 
 /* <generation>-<id>.journal, each 16 digits; 46 with ".", ".tmp", no NUL */
 #define VOC_FILE_NAME_LEN 41
+#define VOC_FILE_NAME_ID  17 /* where the id stands in it */
 
 /* The generation in a file's name; 0 where it is no journal's. */
 uint64_t voc_file_generation(const char *name);

@@ -179,29 +179,40 @@ voc_adopt_one(void *ctx, const char *name)
     return 0;
 }
 
-/* REFUSED the first time, EMPTY after that. */
-static voc_journal_rc
-voc_adopt_refuse(voc_journal_directory_t *directory, int fd, const char *name)
+/* A file is remembered by its id: an inode may become another file's. */
+static uint64_t
+voc_refused_key(const char *id)
 {
-    struct stat st;
+    char digits[VOC_JOURNAL_ID_LEN + 1];
+
+    memcpy(digits, id, VOC_JOURNAL_ID_LEN);
+    digits[VOC_JOURNAL_ID_LEN] = '\0';
+    return strtoull(digits, NULL, 16);
+}
+
+static int
+voc_is_refused(const voc_journal_directory_t *directory, uint64_t key)
+{
     unsigned i;
 
-    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
-        return VOC_JOURNAL_EMPTY;
-    }
-
     for (i = 0; i < directory->nrefused; i++) {
-        if (directory->refused[i] == (uint64_t)st.st_ino) {
-            return VOC_JOURNAL_EMPTY;
+        if (directory->refused[i] == key) {
+            return 1;
         }
     }
 
-    if (directory->nrefused == VOC_JOURNAL_REFUSED_MAX) {
-        return VOC_JOURNAL_EMPTY;
-    }
+    return 0;
+}
 
-    directory->refused[directory->nrefused++] = (uint64_t)st.st_ino;
-    return VOC_JOURNAL_REFUSED;
+void
+voc_journal_refuse(voc_journal_directory_t *directory, voc_str_t id)
+{
+    uint64_t key = voc_refused_key(id.data);
+
+    if (!voc_is_refused(directory, key) &&
+        directory->nrefused < VOC_JOURNAL_REFUSED_MAX) {
+        directory->refused[directory->nrefused++] = key;
+    }
 }
 
 /* OK; EMPTY: in use or gone; REFUSED; FAILED. */
@@ -244,8 +255,14 @@ static voc_journal_rc
 voc_adopt_named(voc_journal_directory_t *directory, int fd, const char *name,
                 voc_journal_t **journal, voc_error_t *error)
 {
+    voc_str_t id = {name + VOC_FILE_NAME_ID, VOC_JOURNAL_ID_LEN};
     voc_journal_rc rc;
     char *path;
+
+    if (directory->nrefused == VOC_JOURNAL_REFUSED_MAX ||
+        voc_is_refused(directory, voc_refused_key(id.data))) {
+        return VOC_JOURNAL_EMPTY;
+    }
 
     if (asprintf(&path, "%s/%s", directory->path, name) == -1) {
         voc_journal_error(error, ENOMEM, "no memory for journal \"%s\"", name);
@@ -254,7 +271,7 @@ voc_adopt_named(voc_journal_directory_t *directory, int fd, const char *name,
 
     rc = voc_adopt_file(fd, name, path, journal, error);
     if (rc == VOC_JOURNAL_REFUSED) {
-        rc = voc_adopt_refuse(directory, fd, name);
+        voc_journal_refuse(directory, id);
     }
 
     free(path);

@@ -125,7 +125,7 @@ voc_pusher_trouble(voc_pusher_t *p, voc_trouble_e trouble, voc_log_e level,
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
 
-    voc_pusher_log(p, level, "redis: %s; events stay in the journal", text);
+    voc_pusher_log(p, level, "%s; events stay in the journal", text);
 }
 
 void
@@ -139,7 +139,7 @@ voc_pusher_up(voc_pusher_t *p)
     p->troubles = 0;
 
     voc_pusher_log(p, VOC_LOG_NOTICE,
-                   "redis: taking events%s, %" PRIu64 " waiting",
+                   "taking events%s, %" PRIu64 " waiting",
                    p->was_up ? " again" : "", voc_pusher_pending(p));
     p->was_up = 1;
 }

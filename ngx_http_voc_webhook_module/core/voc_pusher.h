@@ -26,6 +26,7 @@
 #define VOC_PUSHER_HOLD_MAX    30000 /* ms */
 #define VOC_PUSHER_PING        15000 /* ms of silence */
 #define VOC_PUSHER_RESCAN      1000  /* ms between looks for leftover files */
+#define VOC_PUSHER_TURN        50    /* ms between questions to may_begin() */
 
 typedef struct voc_pusher_s voc_pusher_t;
 
@@ -58,6 +59,9 @@ typedef struct {
     uint32_t (*random)(void *ctx);
     /* One line without newline; level and text only change of state. */
     void (*log)(void *ctx, voc_log_e level, const char *text);
+    /* 1 where the live journal may be pushed: all that was accepted before
+     * it, into another, is on the list.  Asked until it is. */
+    int (*may_begin)(void *ctx);
     /* Take over the journal, delete its file off the event loop, then
      * voc_pusher_retired() with its id. */
     void (*retire)(void *ctx, voc_journal_t *journal);

@@ -138,6 +138,7 @@ struct voc_pusher_s {
     voc_source_t live;
     voc_source_t left;
     voc_source_t *source; /* NULL: leftovers are looked for */
+    int begun;            /* the live one may be pushed */
     int asleep;
 
     voc_batch_t batch;

@@ -121,7 +121,7 @@ voc_pusher_undeleted(voc_pusher_t *p, voc_reply_e action, const char *text)
     if (!p->cursor_stays) {
         p->cursor_stays = 1;
         voc_pusher_log(p, VOC_LOG_WARN,
-                       "redis: the cursor of a finished journal cannot be "
+                       "the cursor of a finished journal cannot be "
                        "deleted: %s",
                        text);
     }

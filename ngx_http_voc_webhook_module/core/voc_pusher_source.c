@@ -166,6 +166,20 @@ voc_pusher_recover(voc_pusher_t *p)
     }
 }
 
+static void
+voc_pusher_go_live(voc_pusher_t *p)
+{
+    if (!p->begun) {
+        p->begun = p->ops.may_begin(p->ctx);
+    }
+
+    if (p->begun) {
+        p->source = &p->live;
+    } else {
+        voc_pusher_again(p, VOC_PUSHER_TURN);
+    }
+}
+
 void
 voc_pusher_sources(voc_pusher_t *p)
 {
@@ -182,7 +196,7 @@ voc_pusher_sources(voc_pusher_t *p)
     }
 
     if (p->left.journal == NULL) {
-        p->source = &p->live;
+        voc_pusher_go_live(p);
         return;
     }
 
@@ -256,7 +270,7 @@ voc_pusher_init_cursor(voc_pusher_t *p)
     if (source->confirmed > 0 && !source->missing) {
         source->missing = 1;
         voc_pusher_log(p, VOC_LOG_WARN,
-                       "redis: no cursor of journal %.*s, going on behind "
+                       "no cursor of journal %.*s, going on behind "
                        "event %" PRIu64,
                        VOC_JOURNAL_ID_LEN,
                        voc_journal_id(source->journal).data,
@@ -298,7 +312,9 @@ voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
 
     voc_journal_status(source->journal, &status);
 
-    if (!voc_pusher_number(reply, &cursor) || cursor > status.head) {
+    /* a leftover may have lost records with the power that Redis has */
+    if (!voc_pusher_number(reply, &cursor) ||
+        (cursor > status.head && source == &p->live)) {
         voc_pusher_foreign(p);
         return;
     }
@@ -350,7 +366,7 @@ voc_pusher_count_replay(voc_pusher_t *p, uint64_t replayed, uint64_t gone)
     p->counters.lost += gone;
 
     voc_pusher_log(p, VOC_LOG_WARN,
-                   "redis: lost what it had confirmed, %" PRIu64
+                   "Redis lost what it had confirmed, %" PRIu64
                    " events behind event %" PRIu64
                    " of journal %.*s: %" PRIu64 " are pushed again, %" PRIu64
                    " are no longer held",

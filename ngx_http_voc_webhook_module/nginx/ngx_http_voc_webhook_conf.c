@@ -484,21 +484,10 @@ ngx_http_voc_webhook_journal(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         queue->journal.data[--queue->journal.len] = '\0';
     }
 
-#if (NGX_THREADS)
-
     queue->thread_pool = ngx_thread_pool_add(cf, NULL);
     if (queue->thread_pool == NULL) {
         return NGX_CONF_ERROR;
     }
-
-#else
-
-    if (queue->sync != NGX_HTTP_VOC_WEBHOOK_SYNC_OFF) {
-        return "with \"sync=\" other than \"off\" needs nginx built with "
-               "--with-threads";
-    }
-
-#endif
 
     return NGX_CONF_OK;
 }

@@ -11,6 +11,7 @@ static char *ngx_http_voc_webhook(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_voc_webhook_allow(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_voc_webhook_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_voc_webhook_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_voc_webhook_init_process(ngx_cycle_t *cycle);
 static void ngx_http_voc_webhook_exit_process(ngx_cycle_t *cycle);
 
@@ -94,7 +95,7 @@ ngx_module_t ngx_http_voc_webhook_module = {
     ngx_http_voc_webhook_commands,
     NGX_HTTP_MODULE,
     NULL,                              /* init master */
-    NULL,                              /* init module */
+    ngx_http_voc_webhook_init_module,
     ngx_http_voc_webhook_init_process,
     NULL,                              /* init thread */
     NULL,                              /* exit thread */
@@ -431,6 +432,33 @@ ngx_http_voc_webhook_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_voc_webhook_rewrite_handler;
+
+    return NGX_OK;
+}
+
+
+/* The cycle is in force now: no failure takes it back. */
+
+static ngx_int_t
+ngx_http_voc_webhook_init_module(ngx_cycle_t *cycle)
+{
+    ngx_uint_t i;
+    ngx_http_voc_webhook_queue_t **queue;
+    ngx_http_voc_webhook_main_conf_t *vmcf;
+
+    vmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_voc_webhook_module);
+    if (vmcf == NULL) {
+        return NGX_OK;
+    }
+
+    queue = vmcf->queues.elts;
+
+    for (i = 0; i < vmcf->queues.nelts; i++) {
+        if (queue[i]->store) {
+            queue[i]->store->used = 1;
+        }
+    }
 
     return NGX_OK;
 }

@@ -20,12 +20,14 @@
 
 typedef struct ngx_http_voc_webhook_queue_s ngx_http_voc_webhook_queue_t;
 
+typedef struct ngx_http_voc_webhook_store_s ngx_http_voc_webhook_store_t;
+
 /*
  * A journal as the processes share it.  The master makes it, its workers
  * inherit it, and a reload that changes neither directory nor size hands it
  * on to the next cycle; each cycle holds one reference.
  */
-typedef struct {
+struct ngx_http_voc_webhook_store_s {
     voc_journal_t *journal;
     ngx_atomic_t *seat; /* in shared memory: the pid that pushes */
     ngx_shm_t shm;      /* holds the seat */
@@ -33,7 +35,12 @@ typedef struct {
     ngx_str_t directory; /* empty: in memory */
     off_t size;         /* bytes, as configured */
     ngx_uint_t cycles;  /* references */
-} ngx_http_voc_webhook_store_t;
+    ngx_uint_t used;    /* a cycle with it has come into force */
+
+    /* the one that a reload replaced: its events come first on the list */
+    ngx_http_voc_webhook_store_t *previous;
+    ngx_uint_t followed; /* is the previous one of another */
+};
 
 typedef enum {
     NGX_HTTP_VOC_WEBHOOK_SYNC_OFF,
@@ -76,9 +83,7 @@ struct ngx_http_voc_webhook_queue_s {
     off_t size;        /* bytes */
     ngx_http_voc_webhook_sync_e sync;
     ngx_msec_t sync_time;
-#if (NGX_THREADS)
     ngx_thread_pool_t *thread_pool;
-#endif
 
     ngx_shm_zone_t *zone; /* hands the store on at a reload */
     ngx_http_voc_webhook_store_t *store;
@@ -87,9 +92,7 @@ struct ngx_http_voc_webhook_queue_s {
     ngx_event_t sync_timer;
     ngx_queue_t waiting; /* requests that wait for a sync (sync=always) */
     ngx_connection_t dumb; /* data of the timers, for their debug lines */
-#if (NGX_THREADS)
     ngx_thread_task_t *sync_task;
-#endif
     unsigned syncing:1;
     unsigned refusing:1; /* the last append failed, and that was logged */
 
@@ -171,6 +174,9 @@ ngx_int_t ngx_http_voc_webhook_read_form(ngx_http_request_t *r);
 
 /* _store.c */
 ngx_int_t ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data);
+/* 1 where all that was accepted into the stores before is on the list. */
+ngx_uint_t ngx_http_voc_webhook_store_first(
+    ngx_http_voc_webhook_store_t *store);
 
 /* _queue.c */
 ngx_int_t ngx_http_voc_webhook_queue_init_process(

@@ -73,12 +73,19 @@ ngx_http_voc_webhook_pusher_log(void *ctx, voc_log_e level, const char *text)
     };
 
     ngx_log_error(levels[level], ngx_cycle->log, 0,
-                  "voc_webhook_queue \"%V\", redis %V: %s", &queue->name,
+                  "voc_webhook_queue \"%V\" (redis %V): %s", &queue->name,
                   &queue->redis.url, text);
 }
 
 
-#if (NGX_THREADS)
+static int
+ngx_http_voc_webhook_pusher_may_begin(void *ctx)
+{
+    ngx_http_voc_webhook_queue_t *queue = ctx;
+
+    return ngx_http_voc_webhook_store_first(queue->store);
+}
+
 
 typedef struct {
     ngx_http_voc_webhook_queue_t *queue;
@@ -97,59 +104,55 @@ ngx_http_voc_webhook_retire_thread(void *data, ngx_log_t *log)
     ctx->rc = voc_journal_retire(ctx->journal, &ctx->error);
 }
 
-#endif
-
 
 static void
-ngx_http_voc_webhook_retired(ngx_http_voc_webhook_queue_t *queue,
-    const char *id, int rc, voc_error_t *error)
+ngx_http_voc_webhook_retire_failed(ngx_http_voc_webhook_queue_t *queue,
+    voc_journal_t *journal, const char *reason)
 {
-    voc_str_t journal_id;
+    ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                  "voc_webhook_queue \"%V\": %s; it holds no event that is "
+                  "not pushed, and is left alone", &queue->name, reason);
 
-    if (rc == -1) {
-        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, error->number,
-                      "voc_webhook_queue \"%V\": %s", &queue->name,
-                      error->text);
-        return;
-    }
-
-    if (queue->pusher && ngx_http_voc_webhook_pusher_seated(queue)) {
-        journal_id.data = id;
-        journal_id.len = VOC_JOURNAL_ID_LEN;
-        voc_pusher_retired(queue->pusher, ngx_current_msec, journal_id);
-        ngx_http_voc_webhook_pusher_progressed(queue);
-    }
+    voc_journal_refuse(&queue->leftovers, voc_journal_id(journal));
+    voc_journal_close(journal);
 }
 
-
-#if (NGX_THREADS)
 
 static void
 ngx_http_voc_webhook_retire_done(ngx_event_t *ev)
 {
-    ngx_http_voc_webhook_retire_ctx_t *ctx = ev->data;
-
+    voc_str_t id;
     ngx_thread_task_t *task;
+    ngx_http_voc_webhook_queue_t *queue;
+    ngx_http_voc_webhook_retire_ctx_t *ctx;
 
-    task = (ngx_thread_task_t *) ((u_char *) ev
-                                  - offsetof(ngx_thread_task_t, event));
+    task = ev->data;
+    ctx = task->ctx;
+    queue = ctx->queue;
 
-    ngx_http_voc_webhook_retired(ctx->queue, ctx->id, ctx->rc, &ctx->error);
+    if (ctx->rc == -1) {
+        ngx_http_voc_webhook_retire_failed(queue, ctx->journal,
+                                           ctx->error.text);
+
+    } else if (queue->pusher && ngx_http_voc_webhook_pusher_seated(queue)) {
+        id.data = ctx->id;
+        id.len = VOC_JOURNAL_ID_LEN;
+
+        voc_pusher_retired(queue->pusher, ngx_current_msec, id);
+        ngx_http_voc_webhook_pusher_progressed(queue);
+    }
 
     ngx_free(task);
 }
 
-#endif
 
-
-/* Deleting a large file blocks: in a thread, where there are threads. */
+/* Deleting a large file blocks: in a thread. */
 
 static void
 ngx_http_voc_webhook_pusher_retire(void *data, voc_journal_t *journal)
 {
     ngx_http_voc_webhook_queue_t *queue = data;
 
-#if (NGX_THREADS)
     ngx_thread_task_t *task;
     ngx_http_voc_webhook_retire_ctx_t *ctx;
 
@@ -157,7 +160,7 @@ ngx_http_voc_webhook_pusher_retire(void *data, voc_journal_t *journal)
                       + sizeof(ngx_http_voc_webhook_retire_ctx_t),
                       ngx_cycle->log);
     if (task == NULL) {
-        voc_journal_close(journal); /* the next start finds it drained */
+        ngx_http_voc_webhook_retire_failed(queue, journal, "no memory");
         return;
     }
 
@@ -169,22 +172,14 @@ ngx_http_voc_webhook_pusher_retire(void *data, voc_journal_t *journal)
     task->ctx = ctx;
     task->handler = ngx_http_voc_webhook_retire_thread;
     task->event.handler = ngx_http_voc_webhook_retire_done;
-    task->event.data = ctx;
+    task->event.data = task;
     task->event.log = ngx_cycle->log;
 
     if (ngx_thread_task_post(queue->thread_pool, task) != NGX_OK) {
-        voc_journal_close(journal);
+        ngx_http_voc_webhook_retire_failed(queue, journal,
+                                           "the thread pool is full");
         ngx_free(task);
     }
-#else
-    int rc;
-    char id[VOC_JOURNAL_ID_LEN];
-    voc_error_t error;
-
-    ngx_memcpy(id, voc_journal_id(journal).data, VOC_JOURNAL_ID_LEN);
-    rc = voc_journal_retire(journal, &error);
-    ngx_http_voc_webhook_retired(queue, id, rc, &error);
-#endif
 }
 
 
@@ -195,6 +190,7 @@ static const voc_pusher_ops_t ngx_http_voc_webhook_pusher_ops = {
     ngx_http_voc_webhook_pusher_timer,
     ngx_http_voc_webhook_pusher_random,
     ngx_http_voc_webhook_pusher_log,
+    ngx_http_voc_webhook_pusher_may_begin,
     ngx_http_voc_webhook_pusher_retire
 };
 

@@ -214,8 +214,6 @@ ngx_http_voc_webhook_sync_timer_handler(ngx_event_t *ev)
 }
 
 
-#if (NGX_THREADS)
-
 typedef struct {
     voc_journal_t *journal;
     voc_journal_rc rc;
@@ -294,7 +292,7 @@ ngx_http_voc_webhook_sync_done(ngx_event_t *ev)
     queue->syncing = 0;
 
     if (ctx->rc != VOC_JOURNAL_OK) {
-        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ctx->error.number,
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                       "voc_webhook_queue \"%V\": %s", &queue->name,
                       ctx->error.text);
         ngx_http_voc_webhook_log_refusal(queue, VOC_JOURNAL_FAILED);
@@ -368,13 +366,3 @@ ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue)
 
     ngx_add_timer(&queue->sync_task->event, NGX_HTTP_VOC_WEBHOOK_SYNC_SLOW);
 }
-
-#else
-
-static void
-ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue)
-{
-    /* "journal" allows sync=off only */
-}
-
-#endif

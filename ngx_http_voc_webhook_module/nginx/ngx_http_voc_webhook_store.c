@@ -9,33 +9,59 @@
 
 
 static void
+ngx_http_voc_webhook_store_free(ngx_http_voc_webhook_store_t *store)
+{
+    voc_error_t error;
+    ngx_http_voc_webhook_store_t *previous;
+
+    for ( ;; ) {
+        previous = store->previous;
+
+        if (store->used || voc_journal_retire(store->journal, &error) == -1)
+        {
+            voc_journal_close(store->journal);
+        }
+
+        (void) close(store->wake);
+        ngx_shm_free(&store->shm);
+        ngx_free(store);
+
+        if (previous == NULL) {
+            return;
+        }
+
+        previous->followed = 0;
+
+        if (previous->cycles) {
+            return;
+        }
+
+        store = previous;
+    }
+}
+
+
+/*
+ * A file that no cycle in force had is deleted: that start or reload failed.
+ * Of one that is followed only the numbers are kept, so that its file and its
+ * lock are left to the old workers.
+ */
+
+static void
 ngx_http_voc_webhook_store_release(void *data)
 {
     ngx_http_voc_webhook_store_t *store = data;
-
-    voc_error_t error;
-    voc_journal_status_t status;
 
     if (--store->cycles) {
         return;
     }
 
-    voc_journal_status(store->journal, &status);
-
-    if (status.head == 0 && ngx_process != NGX_PROCESS_WORKER
-        && ngx_process != NGX_PROCESS_HELPER)
-    {
-        /* a start or reload that failed, or a master that took no event */
-
-        (void) voc_journal_retire(store->journal, &error);
-
-    } else {
-        voc_journal_close(store->journal);
+    if (store->followed) {
+        voc_journal_detach(store->journal);
+        return;
     }
 
-    (void) close(store->wake);
-    ngx_shm_free(&store->shm);
-    ngx_free(store);
+    ngx_http_voc_webhook_store_free(store);
 }
 
 
@@ -137,7 +163,7 @@ ngx_http_voc_webhook_store_journal(ngx_http_voc_webhook_queue_t *queue)
     journal = voc_journal_create(&options, &error);
 
     if (journal == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, queue->cycle->log, error.number,
+        ngx_log_error(NGX_LOG_EMERG, queue->cycle->log, 0,
                       "the journal of voc_webhook_queue \"%V\": %s",
                       &queue->name, error.text);
     }
@@ -191,7 +217,10 @@ ngx_http_voc_webhook_store_create(ngx_http_voc_webhook_queue_t *queue)
 
     if (ngx_http_voc_webhook_store_hold(store, queue->cycle->pool) != NGX_OK)
     {
-        (void) voc_journal_retire(store->journal, &error);
+        if (voc_journal_retire(store->journal, &error) == -1) {
+            voc_journal_close(store->journal);
+        }
+
         goto failed_fd;
     }
 
@@ -210,6 +239,16 @@ failed:
     ngx_free(store);
 
     return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_voc_webhook_store_same_directory(ngx_http_voc_webhook_store_t *store,
+    ngx_http_voc_webhook_queue_t *queue)
+{
+    return store->directory.len == queue->journal.len
+           && ngx_memcmp(store->directory.data, queue->journal.data,
+                         queue->journal.len) == 0;
 }
 
 
@@ -233,9 +272,7 @@ ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data)
     store = old ? old->store : NULL;
 
     if (store && store->size == queue->size
-        && store->directory.len == queue->journal.len
-        && ngx_memcmp(store->directory.data, queue->journal.data,
-                      queue->journal.len) == 0)
+        && ngx_http_voc_webhook_store_same_directory(store, queue))
     {
         queue->store = store;
         return ngx_http_voc_webhook_store_hold(store, queue->cycle->pool);
@@ -246,16 +283,65 @@ ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data)
         return NGX_ERROR;
     }
 
-    if (store && store->directory.len
-        && (store->directory.len != queue->journal.len
-            || ngx_memcmp(store->directory.data, queue->journal.data,
-                          queue->journal.len) != 0))
-    {
-        ngx_log_error(NGX_LOG_WARN, queue->cycle->log, 0,
-                      "voc_webhook_queue \"%V\" leaves the journal directory "
-                      "\"%V\": events that wait there are pushed once a queue "
-                      "names it again", &queue->name, &store->directory);
+    if (store == NULL) {
+        return NGX_OK;
     }
 
+    if (store->directory.len == 0
+        || ngx_http_voc_webhook_store_same_directory(store, queue))
+    {
+        queue->store->previous = store;
+        store->followed = 1;
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, queue->cycle->log, 0,
+                  "voc_webhook_queue \"%V\" leaves the journal directory "
+                  "\"%V\": events that wait there are pushed once a queue "
+                  "names it again", &queue->name, &store->directory);
+
     return NGX_OK;
+}
+
+
+/*
+ * One that still has events is pushed by the old worker, or, once the old
+ * workers are gone, drained as a leftover and deleted.  In memory they are
+ * gone with the old worker.
+ */
+
+static ngx_uint_t
+ngx_http_voc_webhook_store_done(ngx_http_voc_webhook_store_t *store)
+{
+    voc_journal_status_t status;
+
+    voc_journal_status(store->journal, &status);
+
+    if (status.pending == 0) {
+        return 1;
+    }
+
+    if (store->directory.len) {
+        return access(voc_journal_path(store->journal), F_OK) == -1
+               && ngx_errno == NGX_ENOENT;
+    }
+
+    return *store->seat == 0
+           || (kill((ngx_pid_t) *store->seat, 0) == -1
+               && ngx_errno == NGX_ESRCH);
+}
+
+
+ngx_uint_t
+ngx_http_voc_webhook_store_first(ngx_http_voc_webhook_store_t *store)
+{
+    ngx_http_voc_webhook_store_t *previous;
+
+    for (previous = store->previous; previous; previous = previous->previous) {
+        if (!ngx_http_voc_webhook_store_done(previous)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }

@@ -236,6 +236,58 @@ adopt(void)
     return recovered(adopt_it);
 }
 
+/* n records of size bytes of ring each, the first acked of them done with. */
+static inline voc_journal_t *
+filled(uint64_t n, uint64_t size, uint64_t acked)
+{
+    voc_journal_t *journal = create(RING);
+    uint64_t i;
+
+    for (i = 1; i <= n; i++) {
+        append(journal, size - 40);
+        if (i <= acked) {
+            assert_int_equal(voc_journal_acknowledge(journal, i, i * size),
+                             0);
+        }
+    }
+    return journal;
+}
+
+/* The same, left behind; path: its file. */
+static inline void
+left_behind(uint64_t n, uint64_t size, uint64_t acked, char path[1024])
+{
+    voc_journal_t *journal = filled(n, size, acked);
+
+    snprintf(path, 1024, "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+}
+
+static inline void
+expect_status(voc_journal_t *journal, uint64_t tail, uint64_t head)
+{
+    voc_journal_status_t status;
+
+    voc_journal_status(journal, &status);
+    assert_int_equal(status.tail, tail);
+    assert_int_equal(status.head, head);
+    assert_int_equal(status.pending, head - tail);
+}
+
+static inline void
+expect_all(voc_journal_t *journal, uint64_t from, uint64_t to)
+{
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    uint64_t i;
+
+    voc_journal_seek(&reader, journal, from - 1);
+    for (i = from; i <= to; i++) {
+        expect(&reader, i, 0, &record);
+    }
+    expect_empty(&reader, 0);
+}
+
 /* fork(); the child ends with the test program, however that ends. */
 static inline pid_t
 child(void)

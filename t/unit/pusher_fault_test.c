@@ -97,7 +97,7 @@ check_row(const row_t *row, uint32_t seed)
     assert_int_equal(counters()->errors, 4);
     world_pass(120000);
     world_check();
-    assert_string_equal(w.line, "redis: taking events again, 20 waiting");
+    assert_string_equal(w.line, "taking events again, 20 waiting");
     assert_int_equal(w.lines, lines + 2);
     world_end();
 }
@@ -180,7 +180,7 @@ the_script_is_sent_once_more_at_once(void **state)
     assert_int_equal(w.now, now);
     world_check();
     assert_string_equal(world_said(w.redis.nlog - 1), "EVAL 1 4 +3");
-    assert_string_equal(w.line, "redis: taking events, 0 waiting");
+    assert_string_equal(w.line, "taking events, 0 waiting");
 }
 
 static void
@@ -473,7 +473,7 @@ backoff_grows_has_jitter_and_an_end(void **state)
     assert_true(least < 1000 && most > 4000);
     assert_int_equal(w.lines, 1);
     assert_int_equal(w.level, VOC_LOG_ERROR);
-    assert_string_equal(w.line, "redis: connection refused; events stay in "
+    assert_string_equal(w.line, "connection refused; events stay in "
                                 "the journal");
 
     /* only a push takes it back */
@@ -535,7 +535,7 @@ one_line_for_each_change(void **state)
     world_pass(10000);
     assert_int_equal(w.lines, 3);
     assert_int_equal(w.level, VOC_LOG_NOTICE);
-    assert_string_equal(w.line, "redis: taking events, 0 waiting");
+    assert_string_equal(w.line, "taking events, 0 waiting");
 }
 
 static void
@@ -553,7 +553,7 @@ the_log_holds_no_secrets(void **state)
                   1};
     world_start(RING);
     world_settle();
-    assert_string_equal(w.line, "redis: ERR unknown command 'AUTH'; events "
+    assert_string_equal(w.line, "ERR unknown command 'AUTH'; events "
                                 "stay in the journal");
 
     w.redis.fault = (fault_t){"AUTH", "WRONGPASS no, not s3cret", 1};
@@ -567,7 +567,7 @@ the_log_holds_no_secrets(void **state)
     world_settle();
     assert_true(strlen(w.line) < 260);
     assert_null(strpbrk(w.line, "\x1b\xff"));
-    assert_int_equal(strncmp(w.line, "redis: OOM [2Jxxx", 17), 0);
+    assert_int_equal(strncmp(w.line, "OOM [2Jxxx", 10), 0);
 }
 
 /* A finished journal's cursor that may not be deleted stops nothing. */

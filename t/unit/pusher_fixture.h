@@ -41,6 +41,7 @@ typedef struct {
     unsigned connects, closes;
     answer_e answer;
     int serve, deliver;
+    int not_yet; /* the live journal has to wait */
     int hold_retired;
     size_t window; /* bytes that send() takes, SIZE_MAX: all */
     int blocked;
@@ -142,6 +143,13 @@ world_log(void *ctx, voc_log_e level, const char *text)
     }
 }
 
+static inline int
+world_may_begin(void *ctx)
+{
+    (void)ctx;
+    return !w.not_yet;
+}
+
 static inline void
 world_retire(void *ctx, voc_journal_t *journal)
 {
@@ -152,7 +160,7 @@ world_retire(void *ctx, voc_journal_t *journal)
 
 static const voc_pusher_ops_t world_ops = {
     world_connect, world_close, world_send,  world_timer,
-    world_random,  world_log,   world_retire};
+    world_random,  world_log,   world_may_begin, world_retire};
 
 static inline voc_journal_t *
 world_journal(uint64_t size)

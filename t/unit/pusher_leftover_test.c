@@ -2,9 +2,6 @@
 
 #include "pusher_fixture.h"
 
-/* ---- leftovers
- * -------------------------------------------------------------- */
-
 static void
 leave(unsigned n)
 {
@@ -87,6 +84,65 @@ a_leftover_is_gone_on_with(void **state)
     assert_int_equal(w.redis.nlist, 4);
     assert_string_equal(w.redis.list[0], w.events[6]);
     assert_int_equal(world_files(0), 1);
+}
+
+/* Redis has what the file lost with the power: that is no foreign cursor. */
+static void
+a_leftover_may_lack_what_redis_has(void **state)
+{
+    voc_journal_t *journal;
+
+    (void)state;
+    world_directory();
+    journal = world_journal(SMALL_RING);
+    world_events(journal, 10);
+    model_set(&w.redis, world_cursor_key(journal), "14");
+    voc_journal_close(journal);
+
+    world_start(SMALL_RING);
+    world_pass(1000);
+    assert_int_equal(w.redis.nlist, 0);
+    assert_int_equal(world_files(0), 1);
+    assert_int_equal(w.redis.nstrings, 1);
+
+    world_events(w.options.journal, 1);
+    voc_pusher_wake(w.pusher, w.now);
+    world_settle();
+    assert_int_equal(w.redis.nlist, 1);
+}
+
+static void
+the_live_journal_waits_for_its_turn(void **state)
+{
+    (void)state;
+    world_directory();
+    w.not_yet = 1;
+    world_start(SMALL_RING);
+    world_accept(3);
+    world_pass(10 * VOC_PUSHER_RESCAN);
+    assert_int_equal(w.redis.nlist, 0);
+
+    w.not_yet = 0;
+    world_pass(VOC_PUSHER_TURN);
+    world_check();
+}
+
+static void
+a_leftover_that_stays_is_left_alone(void **state)
+{
+    (void)state;
+    world_directory();
+    leave(3);
+    w.hold_retired = 1;
+    world_start(SMALL_RING);
+    world_settle();
+    assert_int_equal(w.nretired, 1);
+
+    voc_journal_refuse(w.options.directory, voc_journal_id(w.retired[0]));
+    voc_journal_close(w.retired[--w.nretired]);
+    world_pass(10 * VOC_PUSHER_RESCAN);
+    assert_int_equal(w.nretired, 0);
+    assert_int_equal(world_files(0), 2);
 }
 
 /* A byte in the payload of each of these events is changed. */
@@ -182,6 +238,9 @@ main(void)
         test(leftovers_go_first_the_oldest_before_the_others),
         test(a_leftover_of_later_is_found),
         test(a_leftover_is_gone_on_with),
+        test(a_leftover_may_lack_what_redis_has),
+        test(the_live_journal_waits_for_its_turn),
+        test(a_leftover_that_stays_is_left_alone),
         test(a_damaged_leftover_costs_what_is_damaged),
         test(what_is_no_journal_is_left_alone),
     };

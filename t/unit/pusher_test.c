@@ -20,7 +20,7 @@ it_connects_at_once_and_looks_before_it_pushes(void **state)
     assert_string_equal(world_said(1), get);
     assert_int_equal(counters()->connects, 1);
     assert_int_equal(counters()->up, 1);
-    assert_string_equal(w.line, "redis: taking events, 0 waiting");
+    assert_string_equal(w.line, "taking events, 0 waiting");
 }
 
 static void

@@ -1,0 +1,210 @@
+/* A live journal with damaged records. */
+
+#include "journal_fixture.h"
+
+static void
+test_damaged_middle(void **state)
+{
+    voc_journal_t *journal = filled(10, 1024, 0);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+
+    (void)state;
+    flip(voc_journal_path(journal), 2 * 1024 + 500); /* 3: payload */
+    flip(voc_journal_path(journal), 3 * 1024);       /* 4: magic */
+    flip(voc_journal_path(journal), 6 * 1024 + 33);  /* 7: length */
+    voc_journal_seek(&reader, journal, 0);
+    expect(&reader, 1, 0, &record);
+    expect(&reader, 2, 0, &record);
+    expect(&reader, 5, 2, &record);
+    expect(&reader, 6, 0, &record);
+    expect(&reader, 8, 1, &record);
+    assert_int_equal(voc_journal_acknowledge(journal, 8, record.end), 0);
+    expect(&reader, 9, 0, &record);
+    expect(&reader, 10, 0, &record);
+    expect_empty(&reader, 0);
+    voc_journal_close(journal);
+}
+
+/* Each byte of a record, one after the other: it never validates. */
+static void
+test_every_byte_counts(void **state)
+{
+    voc_journal_t *journal = filled(3, 64, 0);
+    const char *path = voc_journal_path(journal);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    uint64_t place;
+
+    (void)state;
+    for (place = 64; place < 128; place++) {
+        flip(path, place);
+        voc_journal_seek(&reader, journal, 1);
+        expect(&reader, 3, 1, &record);
+        flip(path, place);
+    }
+    expect_all(journal, 1, 3);
+    voc_journal_close(journal);
+}
+
+static void
+test_damaged_end(void **state)
+{
+    voc_journal_t *journal = filled(5, 1024, 0);
+    const char *path = voc_journal_path(journal);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    char buffer[2000];
+
+    (void)state;
+    flip(path, 3 * 1024 + 900);
+    flip(path, 4 * 1024 + 900);
+    voc_journal_seek(&reader, journal, 2);
+    expect(&reader, 3, 0, &record);
+    assert_int_equal(read_on(&reader, buffer, 2000, &record),
+                     VOC_JOURNAL_EMPTY);
+    assert_int_equal(record.lost, 2);
+    assert_int_equal(record.seq, 5);
+    assert_int_equal(voc_journal_acknowledge(journal, record.seq, record.end),
+                     0);
+    expect_status(journal, 5, 5);
+    expect_empty(&reader, 0);
+    append(journal, 10);
+    expect(&reader, 6, 0, &record);
+    voc_journal_close(journal);
+}
+
+/* A large file of magics, each as if a large record followed. */
+static void
+test_slices(void **state)
+{
+    voc_journal_t *journal = create(16 << 20);
+    const char *path = voc_journal_path(journal);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    voc_file_record_t header;
+    unsigned again = 0;
+    uint64_t place;
+    voc_journal_rc rc;
+    char buffer[100];
+
+    (void)state;
+    while (voc_journal_head(journal).end + 300000 < 12 << 20) {
+        append(journal, 250000);
+    }
+    append(journal, 10);
+    memset(&header, 0, sizeof(header));
+    header.magic = VOC_RECORD_MAGIC;
+    header.seq = 1;
+    header.length = 200000;
+    for (place = 0; place < 11 << 20; place += 4096) {
+        header.offset = place;
+        poke(path, VOC_FILE_RING + place, &header, sizeof(header));
+    }
+
+    voc_journal_seek(&reader, journal, 0);
+    while ((rc = voc_journal_read(&reader, buffer, 100, &record)) ==
+           VOC_JOURNAL_AGAIN) {
+        again++;
+    }
+    assert_in_range(again, 120, 160);
+    assert_int_equal(rc, VOC_JOURNAL_SMALL);
+    assert_int_equal(record.seq, 48);
+    assert_int_equal(record.lost, 47);
+    voc_journal_close(journal);
+}
+
+/* What is damaged is not taken back; the next one may be. */
+static void
+test_retain_damaged(void **state)
+{
+    voc_journal_t *journal = filled(4, 1024, 4);
+    voc_journal_record_t second, third;
+    voc_journal_reader_t reader;
+
+    (void)state;
+    voc_journal_seek(&reader, journal, 1);
+    expect(&reader, 2, 0, &second);
+    expect(&reader, 3, 0, &third);
+    flip(voc_journal_path(journal), 1024 + 700);
+    assert_int_equal(voc_journal_retain(journal, &second), VOC_JOURNAL_EMPTY);
+    expect_status(journal, 4, 4);
+    flip(voc_journal_path(journal), 1024 + 700);
+    flip(voc_journal_path(journal), 1024 + 8);
+    assert_int_equal(voc_journal_retain(journal, &second), VOC_JOURNAL_EMPTY);
+    assert_int_equal(voc_journal_retain(journal, &third), VOC_JOURNAL_OK);
+    expect_status(journal, 2, 4);
+    voc_journal_close(journal);
+}
+
+/* A kind that this version does not know, with a crc that fits. */
+static void
+test_unknown_kind(void **state)
+{
+    voc_journal_t *journal = filled(3, 64, 0);
+    const char *path = voc_journal_path(journal);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    struct {
+        voc_file_record_t header;
+        char payload[24];
+    } second;
+
+    (void)state;
+    peek(path, VOC_FILE_RING + 64, &second, 64);
+    second.header.kind = 1;
+    second.header.crc = voc_crc32c(voc_record_crc(journal->seed,
+                                                  &second.header),
+                                   second.payload, 24);
+    poke(path, VOC_FILE_RING + 64, &second, 64);
+    voc_journal_seek(&reader, journal, 1);
+    expect(&reader, 3, 1, &record);
+
+    second.header.kind = VOC_RECORD_EVENT;
+    second.header.crc = voc_crc32c(voc_record_crc(journal->seed,
+                                                  &second.header),
+                                   second.payload, 24);
+    poke(path, VOC_FILE_RING + 64, &second, 64);
+    expect_all(journal, 1, 3);
+    voc_journal_close(journal);
+}
+
+/* Hundreds of laps behind: it does not go through them. */
+static void
+test_reader_left_behind(void **state)
+{
+    voc_journal_t *journal = filled(2, 1024, 1);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    char buffer[1024];
+    int i;
+
+    (void)state;
+    voc_journal_seek(&reader, journal, 0);
+    for (i = 3; i <= 20000; i++) {
+        append(journal, 1024 - 40);
+        voc_journal_acknowledge(journal, (uint64_t)i, (uint64_t)i * 1024);
+    }
+    assert_int_equal(voc_journal_read(&reader, buffer, 1024, &record),
+                     VOC_JOURNAL_OK);
+    assert_int_equal(record.seq, 20000 - 63);
+    assert_int_equal(record.lost, 20000 - 64);
+    voc_journal_close(journal);
+}
+
+int
+main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_damaged_middle),
+        T(test_every_byte_counts),
+        T(test_damaged_end),
+        T(test_slices),
+        T(test_retain_damaged),
+        T(test_unknown_kind),
+        T(test_reader_left_behind),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
