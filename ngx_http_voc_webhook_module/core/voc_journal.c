@@ -1,7 +1,6 @@
 /* The journal: its shared state, append, acknowledge. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,44 +213,6 @@ voc_journal_close(voc_journal_t *journal)
     pthread_mutex_destroy(&journal->sync_lock);
     free(journal->path);
     free(journal);
-}
-
-int
-voc_journal_retire(voc_journal_t *journal, voc_error_t *error)
-{
-    char *path = journal->path, *slash = strrchr(path, '/');
-    int directory, rc = 0;
-
-    if (slash == NULL) {
-        voc_journal_close(journal);
-        return 0;
-    }
-
-    *slash = '\0';
-    directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    *slash = '/';
-
-    if (directory == -1) {
-        rc = errno;
-
-    } else {
-        /* Under our name may stand another's file by now: not ours. */
-        if (voc_file_is(directory, slash + 1, journal->fd) &&
-            unlinkat(directory, slash + 1, 0) == -1 && errno != ENOENT) {
-            rc = errno;
-        } else if (fsync(directory) == -1) {
-            rc = errno;
-        }
-        close(directory);
-    }
-
-    if (rc != 0) {
-        voc_journal_error(error, rc, "cannot delete journal \"%s\"", path);
-        return -1;
-    }
-
-    voc_journal_close(journal);
-    return 0;
 }
 
 voc_str_t
@@ -524,11 +485,13 @@ voc_tail_write(voc_journal_t *journal, voc_position_t tail)
 {
     voc_file_slot_t slot;
     uint64_t turn = atomic_load(&journal->shared->turn) + 1;
-    char *page = (char *)journal->map + VOC_FILE_SLOTS;
+    char *page;
 
     if (journal->fd == -1 || journal->readonly) {
         return;
     }
+
+    page = (char *)journal->map + VOC_FILE_SLOTS;
 
     memset(&slot, 0, sizeof(slot));
     slot.turn = turn;

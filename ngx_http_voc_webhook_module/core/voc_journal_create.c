@@ -1,4 +1,4 @@
-/* The journal's files: their names, and how a fresh one comes about. */
+/* The journal's files: their names, how one comes about, how it goes. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -450,4 +450,44 @@ voc_journal_create(const voc_journal_options_t *options, voc_error_t *error)
 
     return voc_create_id(&create) == 0 ? voc_create_mapped(&create, "")
                                        : NULL;
+}
+
+/* ---- deleting ------------------------------------------------------------ */
+
+int
+voc_journal_retire(voc_journal_t *journal, voc_error_t *error)
+{
+    char *path = journal->path, *slash = strrchr(path, '/');
+    int directory, rc = 0;
+
+    if (slash == NULL) {
+        voc_journal_close(journal);
+        return 0;
+    }
+
+    *slash = '\0';
+    directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *slash = '/';
+
+    if (directory == -1) {
+        rc = errno;
+
+    } else {
+        /* Under our name may stand another's file by now: not ours. */
+        if (voc_file_is(directory, slash + 1, journal->fd) &&
+            unlinkat(directory, slash + 1, 0) == -1 && errno != ENOENT) {
+            rc = errno;
+        } else if (fsync(directory) == -1) {
+            rc = errno;
+        }
+        close(directory);
+    }
+
+    if (rc != 0) {
+        voc_journal_error(error, rc, "cannot delete journal \"%s\"", path);
+        return -1;
+    }
+
+    voc_journal_close(journal);
+    return 0;
 }

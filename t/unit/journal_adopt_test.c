@@ -250,6 +250,70 @@ test_retire_only_ours(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
+/* A file that was to be left alone is, and the next one comes. */
+static void
+test_refuse(void **state)
+{
+    voc_journal_directory_t d = {directory, {0}, 0};
+    char path[2][1024];
+    voc_journal_t *journal;
+
+    (void)state;
+    left_behind(2, 1000, 0, path[0]);
+    left_behind(3, 1000, 0, path[1]);
+    assert_int_equal(voc_journal_adopt(&d, &journal, &error), VOC_JOURNAL_OK);
+    voc_journal_refuse(&d, voc_journal_id(journal));
+    voc_journal_refuse(&d, voc_journal_id(journal));
+    assert_int_equal(d.nrefused, 1);
+    voc_journal_close(journal);
+    assert_int_equal(voc_journal_adopt(&d, &journal, &error), VOC_JOURNAL_OK);
+    assert_string_equal(voc_journal_path(journal), path[1]);
+    voc_journal_close(journal);
+}
+
+/* A journal that cannot be deleted stays open and locked. */
+static void
+test_retire_fails(void **state)
+{
+    voc_journal_directory_t d = {directory, {0}, 0};
+    voc_journal_t *journal, *other;
+    char path[1024], away[600];
+
+    (void)state;
+    left_behind(2, 1000, 0, path);
+    journal = adopt();
+    snprintf(away, sizeof(away), "%s.away", directory);
+    assert_int_equal(rename(directory, away), 0);
+    assert_int_equal(voc_journal_retire(journal, &error), -1);
+    assert_int_equal(error.number, ENOENT);
+    assert_non_null(strstr(error.text, path));
+    assert_int_equal(rename(away, directory), 0);
+    expect_all(journal, 1, 2);
+    assert_int_equal(voc_journal_adopt(&d, &other, &error), VOC_JOURNAL_EMPTY);
+    assert_int_equal(voc_journal_retire(journal, &error), 0);
+    assert_int_equal(files("", NULL, 0, 0), 0);
+}
+
+/* Detached: the status is there, file and lock are the others'. */
+static void
+test_detach(void **state)
+{
+    voc_journal_t *journal = filled(3, 1000, 1), *other;
+    uint64_t seq;
+
+    (void)state;
+    voc_journal_detach(journal);
+    expect_status(journal, 1, 3);
+    assert_int_equal(voc_journal_append(journal, "", 0, NOW, &seq),
+                     VOC_JOURNAL_FAILED);
+    assert_int_equal(voc_journal_sync(journal, &seq, &error), VOC_JOURNAL_OK);
+    assert_int_equal(voc_journal_check(journal, &error), VOC_JOURNAL_OK);
+    other = adopt();
+    expect_status(other, 1, 3);
+    voc_journal_close(other);
+    voc_journal_close(journal);
+}
+
 int
 main(void)
 {
@@ -262,6 +326,9 @@ main(void)
         T(test_cut_short),
         T(test_inspect_live),
         T(test_retire_only_ours),
+        T(test_refuse),
+        T(test_retire_fails),
+        T(test_detach),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
