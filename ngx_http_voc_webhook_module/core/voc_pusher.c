@@ -1,4 +1,4 @@
-/* The pusher: connection, output, timers, log. */
+/* The pusher: what happens to it, its timer, its log. */
 
 #include "voc_pusher_private.h"
 
@@ -138,8 +138,7 @@ voc_pusher_up(voc_pusher_t *p)
     p->counters.up = 1;
     p->troubles = 0;
 
-    voc_pusher_log(p, VOC_LOG_NOTICE,
-                   "taking events%s, %" PRIu64 " waiting",
+    voc_pusher_log(p, VOC_LOG_NOTICE, "taking events%s, %" PRIu64 " waiting",
                    p->was_up ? " again" : "", voc_pusher_pending(p));
     p->was_up = 1;
 }

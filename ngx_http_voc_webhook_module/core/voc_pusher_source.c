@@ -55,8 +55,7 @@ voc_pusher_number(const voc_redis_reply_t *reply, uint64_t *number)
     return voc_str_equal(text, same);
 }
 
-/* ---- which one ----------------------------------------------------------
- */
+/* ---- which one ------------------------------------------------------ */
 
 void
 voc_pusher_awake(voc_pusher_t *p)
@@ -227,8 +226,7 @@ voc_pusher_unreadable(voc_pusher_t *p)
     p->realign = 1;
 }
 
-/* ---- its cursor ---------------------------------------------------------
- */
+/* ---- its cursor ----------------------------------------------------- */
 
 voc_str_t
 voc_pusher_source_key(voc_pusher_t *p, const voc_source_t *source)
@@ -354,8 +352,7 @@ voc_pusher_acknowledge(voc_pusher_t *p, voc_source_t *source)
     }
 }
 
-/* ---- what is read behind it ---------------------------------------------
- */
+/* ---- what is read behind it ----------------------------------------- */
 
 static void
 voc_pusher_count_replay(voc_pusher_t *p, uint64_t replayed, uint64_t gone)

@@ -24,8 +24,7 @@
 #define SMALL_RING (64 * 1024)
 #define RING       (1024 * 1024)
 
-/* ---- the world ------------------------------------------------------------
- */
+/* ---- the world ------------------------------------------------------ */
 
 typedef enum { ACCEPT, REFUSE, HANG } answer_e;
 
@@ -159,7 +158,7 @@ world_retire(void *ctx, voc_journal_t *journal)
 }
 
 static const voc_pusher_ops_t world_ops = {
-    world_connect, world_close, world_send,  world_timer,
+    world_connect, world_close, world_send,      world_timer,
     world_random,  world_log,   world_may_begin, world_retire};
 
 static inline voc_journal_t *

@@ -2,8 +2,7 @@
 
 #include "pusher_fixture.h"
 
-/* ---- greeting
- * -------------------------------------------------------------- */
+/* ---- greeting ---------------------------------------------------------- */
 
 static void
 it_connects_at_once_and_looks_before_it_pushes(void **state)
@@ -62,8 +61,7 @@ auth_without_user(void **state)
     assert_int_equal(counters()->up, 1);
 }
 
-/* ---- batches
- * ---------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------- */
 
 static void
 a_single_event_goes_at_once(void **state)
@@ -182,8 +180,7 @@ partial_sends_go_on(void **state)
     world_check();
 }
 
-/* ---- the cursor
- * --------------------------------------------------------------- */
+/* ---- the cursor -------------------------------------------------------- */
 
 static void
 it_goes_on_behind_the_cursor(void **state)
@@ -373,8 +370,7 @@ another_cursor_is_realigned_to(void **state)
     conn_free(old);
 }
 
-/* ---- sleep
- * -------------------------------------------------------------------- */
+/* ---- sleep ------------------------------------------------------------- */
 
 static void
 it_sleeps_when_idle_and_only_then(void **state)

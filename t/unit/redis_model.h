@@ -20,8 +20,7 @@
 #define LOG_MAX  512
 #define ARGS_MAX 1100
 
-/* ---- bytes --------------------------------------------------------------
- */
+/* ---- bytes ---------------------------------------------------------- */
 
 typedef struct {
     char *data;
@@ -50,8 +49,7 @@ bytes_drop(bytes_t *b, size_t len)
     b->len -= len;
 }
 
-/* ---- the model of Redis --------------------------------------------------
- */
+/* ---- the model of Redis --------------------------------------------- */
 
 typedef struct {
     bytes_t in;  /* from the pusher, not yet looked at */
@@ -307,12 +305,14 @@ model_serve(model_t *m, conn_t *c)
     static char *argv[ARGS_MAX];
     static size_t lens[ARGS_MAX];
     bytes_t lost = {0};
-    char *p = c->in.data, *end = p + c->in.len, *line;
+    char *p = c->in.data, *end, *line;
     unsigned i, argc;
 
     if (c->in.len == 0 || (line = memchr(p, '\n', c->in.len)) == NULL) {
         return 0;
     }
+
+    end = p + c->in.len;
 
     assert_int_equal(*p, '*');
     argc = (unsigned)strtoul(p + 1, NULL, 10);
