@@ -329,6 +329,9 @@ voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
     source->forward = cursor > source->confirmed;
 
     if (source->forward) {
+        /* confirmed, though the answer was lost */
+        p->counters.pushed +=
+            (cursor < status.head ? cursor : status.head) - source->confirmed;
         source->confirmed = cursor;
     }
 

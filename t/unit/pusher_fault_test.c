@@ -285,6 +285,7 @@ a_lost_reply_costs_no_event_and_no_repetition(void **state)
     w.deliver = 1;
     world_pass(200);
     world_check();
+    assert_int_equal(counters()->pushed, 2505);
     assert_int_equal(counters()->replayed, 0);
     assert_int_equal(voc_pusher_pending(w.pusher), 0);
 }

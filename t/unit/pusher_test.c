@@ -195,7 +195,7 @@ it_goes_on_behind_the_cursor(void **state)
 
     assert_int_equal(w.redis.nlist, 6);
     assert_string_equal(w.redis.list[0], w.events[4]);
-    assert_int_equal(counters()->pushed, 6);
+    assert_int_equal(counters()->pushed, 10);
     assert_int_equal(counters()->replayed, 0);
     assert_int_equal(counters()->lost, 0);
 }
