@@ -252,17 +252,27 @@ voc_journal_fail(voc_journal_t *journal, int number)
     return VOC_JOURNAL_FAILED;
 }
 
+/*
+ * An owner may be off the CPU for a while, or stopped for good.  So one
+ * append waits; those after it only look, until the lock is seen free.
+ */
 static int
-voc_journal_lock_wait(pthread_mutex_t *mutex)
+voc_journal_lock_wait(voc_journal_t *journal)
 {
+    pthread_mutex_t *mutex = &journal->shared->mutex;
     struct timespec until;
     int rc, i;
 
     for (i = 0; i < VOC_LOCK_SPINS; i++) {
         rc = pthread_mutex_trylock(mutex);
         if (rc != EBUSY) {
+            journal->stuck = 0;
             return rc;
         }
+    }
+
+    if (journal->stuck) {
+        return EBUSY;
     }
 
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -272,7 +282,9 @@ voc_journal_lock_wait(pthread_mutex_t *mutex)
         until.tv_sec++;
     }
 
-    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+    rc = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+    journal->stuck = rc == ETIMEDOUT;
+    return rc;
 }
 
 /*
@@ -299,7 +311,7 @@ voc_journal_take_over(voc_journal_t *journal)
 voc_journal_rc
 voc_journal_lock(voc_journal_t *journal)
 {
-    switch (voc_journal_lock_wait(&journal->shared->mutex)) {
+    switch (voc_journal_lock_wait(journal)) {
     case 0:
         return VOC_JOURNAL_OK;
     case EOWNERDEAD:

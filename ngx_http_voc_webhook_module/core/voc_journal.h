@@ -27,7 +27,7 @@
 #define VOC_JOURNAL_SIZE_MIN    (64 * 1024)         /* bytes of ring */
 #define VOC_JOURNAL_SIZE_MAX    (1024ULL << 30)     /* bytes of ring */
 #define VOC_JOURNAL_PAYLOAD_MAX (1024 * 1024)       /* bytes, also ring / 4 */
-#define VOC_JOURNAL_LOCK_WAIT   20                  /* ms, at most, for the lock */
+#define VOC_JOURNAL_LOCK_WAIT   100                 /* ms, at most, for the lock */
 #define VOC_JOURNAL_SLICE       (4 * 1024 * 1024)   /* bytes scanned at once */
 
 typedef struct voc_journal_s voc_journal_t;
@@ -98,7 +98,7 @@ void voc_journal_status(const voc_journal_t *journal,
 /*
  * Appends a record and gives it the next sequence number.  now: milliseconds
  * since the epoch.  OK, FULL, TOO_LARGE, BUSY or FAILED; never waits longer
- * than VOC_JOURNAL_LOCK_WAIT.
+ * than VOC_JOURNAL_LOCK_WAIT, and not at all while the wait before was in vain.
  */
 voc_journal_rc voc_journal_append(voc_journal_t *journal, const void *payload,
                                   size_t length, uint64_t now, uint64_t *seq);

@@ -275,6 +275,40 @@ voc_create_allocate(voc_create_t *create)
     return 0;
 }
 
+/*
+ * The ring's pages are written once, without waiting for the disk.  Else the
+ * first append to a page would have the file system turn an unwritten block
+ * into a written one, which may wait for its own journal, under our lock.
+ */
+static int
+voc_create_touch(voc_create_t *create)
+{
+    static const char zeros[64 * 1024];
+    uint64_t done = 0;
+    ssize_t n;
+
+    while (done < create->size) {
+        n = pwrite(create->fd, zeros,
+                   create->size - done < sizeof(zeros)
+                       ? (size_t)(create->size - done)
+                       : sizeof(zeros),
+                   (off_t)(VOC_FILE_RING + done));
+
+        if (n == -1 && errno == EINTR) {
+            continue;
+        }
+
+        if (n <= 0) {
+            return voc_create_failed(create, n == 0 ? ENOSPC : errno,
+                                     "write a journal");
+        }
+
+        done += (uint64_t)n;
+    }
+
+    return 0;
+}
+
 /* Owner, blocks and header, and all of it on the disk. */
 static int
 voc_create_fill(voc_create_t *create)
@@ -294,7 +328,7 @@ voc_create_fill(voc_create_t *create)
         return voc_create_failed(create, errno, "write a journal");
     }
 
-    return 0;
+    return voc_create_touch(create);
 }
 
 static int

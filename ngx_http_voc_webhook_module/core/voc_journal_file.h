@@ -114,6 +114,7 @@ struct voc_journal_s {
     uint64_t payload_max; /* bytes */
     uint32_t seed;        /* of every CRC: the id's */
     int fd;               /* holds the lock; -1: in memory */
+    int stuck;            /* the last wait for the lock was in vain */
     int readonly;         /* left behind: the file is never written */
     char id[VOC_JOURNAL_ID_LEN + 1];
     char *path; /* "" in memory */

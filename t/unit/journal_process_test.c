@@ -306,7 +306,7 @@ test_stopped(void **state)
 {
     voc_journal_t *journal = create(RING);
     uint64_t seq, start, took;
-    int status;
+    int status, i;
     pid_t pid;
 
     (void)state;
@@ -327,8 +327,15 @@ test_stopped(void **state)
     took = now_ms() - start;
     assert_in_range(took, VOC_JOURNAL_LOCK_WAIT / 2,
                     VOC_JOURNAL_LOCK_WAIT + 500);
+    /* one waited in vain: the others only look */
+    start = now_ms();
+    for (i = 0; i < 20; i++) {
+        assert_int_equal(voc_journal_append(journal, "", 0, NOW, &seq),
+                         VOC_JOURNAL_BUSY);
+    }
     assert_int_equal(voc_journal_acknowledge(journal, 1, 96),
                      VOC_JOURNAL_BUSY);
+    assert_true(now_ms() - start < 10 * VOC_JOURNAL_LOCK_WAIT);
 
     kill(pid, SIGCONT);
     assert_int_equal(ended(pid), 0);
