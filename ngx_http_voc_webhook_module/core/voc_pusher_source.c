@@ -299,7 +299,7 @@ voc_pusher_foreign(voc_pusher_t *p)
 void
 voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
 {
-    uint64_t cursor;
+    uint64_t cursor, sure;
     voc_source_t *source = p->source;
     voc_journal_status_t status;
 
@@ -330,9 +330,9 @@ voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
 
     if (source->forward) {
         /* confirmed, though the answer was lost */
-        p->counters.pushed +=
-            (cursor < status.head ? cursor : status.head) - source->confirmed;
-        source->confirmed = cursor;
+        sure = cursor < status.head ? cursor : status.head;
+        p->counters.pushed += sure - source->confirmed;
+        source->confirmed = sure;
     }
 
     p->batch.count = 0;
