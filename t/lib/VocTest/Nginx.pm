@@ -150,7 +150,8 @@ sub configure {
 sub command {
     my ($self, @arguments) = @_;
     my %env = %{ $self->{env} // {} };
-    my @command = ('env', map {"$_=$env{$_}"} sort keys %env);
+    # nginx takes a variable of this name for the sockets of an upgrade.
+    my @command = (qw(env -u NGINX), map {"$_=$env{$_}"} sort keys %env);
 
     push @command, "LD_PRELOAD=$ENV{VOC_PRELOAD}" if $ENV{VOC_PRELOAD};
     push @command, qw(valgrind -q --num-callers=20),
