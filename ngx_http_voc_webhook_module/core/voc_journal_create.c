@@ -276,9 +276,9 @@ voc_create_allocate(voc_create_t *create)
 }
 
 /*
- * The ring's pages are written once, without waiting for the disk.  Else the
- * first append to a page would have the file system turn an unwritten block
- * into a written one, which may wait for its own journal, under our lock.
+ * The ring's pages are written once.  Else the first append to a page would
+ * have the file system turn an unwritten block into a written one, which may
+ * wait for its own journal, under our lock.
  */
 static int
 voc_create_touch(voc_create_t *create)
@@ -320,7 +320,7 @@ voc_create_fill(voc_create_t *create)
         return voc_create_failed(create, errno, "chown a journal");
     }
 
-    if (voc_create_allocate(create) == -1) {
+    if (voc_create_allocate(create) == -1 || voc_create_touch(create) == -1) {
         return -1;
     }
 
@@ -328,7 +328,7 @@ voc_create_fill(voc_create_t *create)
         return voc_create_failed(create, errno, "write a journal");
     }
 
-    return voc_create_touch(create);
+    return 0;
 }
 
 static int
