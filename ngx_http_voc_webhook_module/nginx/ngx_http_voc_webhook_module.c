@@ -164,6 +164,7 @@ ngx_http_voc_webhook_create_loc_conf(ngx_conf_t *cf)
      *
      *     vlcf->queue_name = { 0, NULL };
      *     vlcf->queue = NULL;
+     *     vlcf->scheme = NULL; nginx before 1.21 takes no other value for unset
      */
 
     vlcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_voc_webhook_loc_conf_t));
@@ -173,7 +174,6 @@ ngx_http_voc_webhook_create_loc_conf(ngx_conf_t *cf)
 
     vlcf->allow = NGX_CONF_UNSET_PTR;
     vlcf->https = NGX_CONF_UNSET;
-    vlcf->scheme = NGX_CONF_UNSET_PTR;
     vlcf->unknown_fields = NGX_CONF_UNSET_UINT;
 
     return vlcf;
@@ -301,8 +301,11 @@ ngx_http_voc_webhook_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->allow = prev->allow;
     }
 
+    if (conf->scheme == NULL) {
+        conf->scheme = prev->scheme;
+    }
+
     ngx_conf_merge_value(conf->https, prev->https, 1);
-    ngx_conf_merge_ptr_value(conf->scheme, prev->scheme, NULL);
     ngx_conf_merge_uint_value(conf->unknown_fields, prev->unknown_fields,
                               VOC_UNKNOWN_KEEP);
 
