@@ -49,6 +49,10 @@ ngx_http_voc_webhook_add_to_form(ngx_http_voc_webhook_ctx_t *ctx,
     size_t limit, size;
     u_char *body;
 
+    if (len == 0) {
+        return NGX_OK; /* the buffer that marks the end has no memory */
+    }
+
     limit = ngx_http_voc_webhook_form_limit(ctx->request);
 
     if (len > limit - ctx->body_len) {
