@@ -1,0 +1,95 @@
+package VocTest::Consumer;
+
+# Takes events off the list while a test runs, in a process of its own.
+#
+#   my $consumer = VocTest::Consumer->new(
+#       socket => $redis->socket,
+#       how    => 'BLMOVE',    # to DONE, safe against any end
+#                              # or 'LPOP', each line to a file
+#       key    => 'voc:events', done => 'voc:done',
+#   )->start;
+#   $consumer->stop;
+#   $consumer->lines;          # what LPOP took, in its order
+
+use strict;
+use warnings;
+
+use POSIX ();
+use Redis;
+use Time::HiRes qw(sleep);
+use VocTest qw(complain private_dir reap register root slurp spawn wait_for);
+
+sub new {
+    my ($class, %options) = @_;
+    my $self = bless {
+        how  => 'BLMOVE',
+        key  => 'voc:events',
+        done => 'voc:done',
+        %options,
+        dir => private_dir(),
+    }, $class;
+
+    register($self);
+    return $self;
+}
+
+sub start {
+    my ($self) = @_;
+
+    $self->{pid} = spawn("$self->{dir}/output.log", $^X, '-I',
+        root() . '/t/lib', '-MVocTest::Consumer', '-e',
+        'VocTest::Consumer::run(@ARGV)', log => "$self->{dir}/lines",
+        map { $_ => $self->{$_} } qw(socket how key done));
+    return $self;
+}
+
+sub stop {
+    my ($self) = @_;
+    my $pid = delete $self->{pid} or return $self;
+
+    kill 'TERM', $pid;
+    wait_for { reap($pid) } or complain("consumer $pid did not end");
+    return $self;
+}
+
+sub lines { return split /\n/, slurp("$_[0]{dir}/lines") }
+
+sub complaints {
+    my ($self) = @_;
+
+    return map {"consumer: $_"} split /\n/, slurp("$self->{dir}/output.log");
+}
+
+# ---- in a process of its own -------------------------------------------------
+
+my $stop = 0;
+
+sub run {
+    my %options = @_;
+    my $redis;
+
+    $SIG{$_} = sub { $stop = 1 }
+        for qw(HUP INT TERM);
+    open my $log, '>>', $options{log} or die "$options{log}: $!\n";
+
+    while (!$stop) {
+        my $good = eval {
+            $redis //= Redis->new(sock => $options{socket}, read_timeout => 5);
+            if ($options{how} eq 'BLMOVE') {
+                $redis->blmove(@options{qw(key done)}, 'LEFT', 'RIGHT', 0.2);
+            }
+            else {
+                my $line = $redis->lpop($options{key});
+                defined $line ? syswrite($log, "$line\n") : sleep 0.005;
+            }
+            1;
+        };
+        if (!$good) {
+            undef $redis;
+            sleep 0.02;
+        }
+    }
+    POSIX::_exit(0);
+}
+
+1;

@@ -1,0 +1,209 @@
+package VocTest::Rig;
+
+# A Redis, an nginx that pushes to it, senders, and the question whether all
+# that was answered 200 is on the list, once, in order.
+#
+#   my $rig = VocTest::Rig->new(
+#       redis   => { appendonly => 1 },    # of VocTest::Redis; or one that is
+#       via     => $proxy->port,           # nginx connects here instead
+#       queue   => 'redis_timeout 1s;',    # more of voc_webhook_queue
+#       journal => '%%DIR%%/journal size=16m',
+#       workers => 2,
+#       main    => '...',                  # of nginx.conf
+#   )->start;
+#   $rig->redis; $rig->nginx;
+#   my $sender = $rig->send(rate => 100);  # a VocTest::Sender, started
+#   $rig->consume('BLMOVE');               # a VocTest::Consumer, started
+#   $rig->verify($name, %options);         # one test, for all up to now, also
+#                                          # while senders and consumer run:
+#       timeout => 20    # s until all that was accepted is there
+#       mixed   => 1     # see VocTest::Ledger
+#       nothing => 'refused'   # ... of the sender's answers so far
+#   $rig->marker;                          # an event of its own goes all the
+#                                          # way: what came before is pushed
+#   $rig->http(journal => '...');          # its http { }, with changes
+#   $rig->journals; $rig->cursors;         # files, keys
+
+use strict;
+use warnings;
+
+use Carp qw(croak);
+use Test::More;
+use VocTest qw(wait_for);
+use VocTest::Client qw(query sample);
+use VocTest::Consumer;
+use VocTest::Ledger;
+use VocTest::Nginx;
+use VocTest::Redis;
+use VocTest::Sender;
+
+sub new {
+    my ($class, %options) = @_;
+    my $self = bless {
+        journal => '%%DIR%%/journal size=16m',
+        queue   => 'redis_timeout 1s;',
+        workers => 2,
+        %options,
+        senders => [],
+        markers => [],
+    }, $class;
+
+    $self->{redis} = VocTest::Redis->new(%{ $options{redis} // {} })
+        if ref($options{redis} // {}) eq 'HASH';
+    $self->{nginx} = VocTest::Nginx->new(
+        workers => $self->{workers},
+        http    => $self->http,
+        $options{main} ? (main => $options{main}) : (),
+        $options{env}  ? (env  => $options{env})  : (),
+    );
+    return $self;
+}
+
+sub redis { return $_[0]{redis} }
+sub nginx { return $_[0]{nginx} }
+
+sub http {
+    my ($self, %changes) = @_;
+    my %options = (%$self, %changes);
+    my $port = $options{via} // $self->{redis}->port;
+
+    return <<"END";
+    voc_webhook_queue calls {
+        redis   127.0.0.1:$port;
+        journal $options{journal};
+        $options{queue}
+    }
+    server {
+        listen 127.0.0.1:%%PORT%% ssl;
+        %%SSL%%
+        keepalive_requests 1000000;
+        location = /voc { voc_webhook calls; voc_webhook_allow 127.0.0.1; }
+    }
+END
+}
+
+sub start {
+    my ($self) = @_;
+
+    $self->{redis}->start;
+    # Its port may be another one than was thought of.
+    $self->{nginx}->start(http => $self->http);
+    return $self;
+}
+
+sub send {
+    my ($self, %options) = @_;
+    my $sender = VocTest::Sender->new(port => $self->{nginx}->port, %options);
+
+    push @{ $self->{senders} }, $sender;
+    return $sender->start;
+}
+
+sub consume {
+    my ($self, $how) = @_;
+
+    return $self->{consumer} = VocTest::Consumer->new(how => $how,
+        socket => $self->{redis}->socket)->start;
+}
+
+# In pieces: Redis.pm is slow with very long answers.
+sub range {
+    my ($self, $key) = @_;
+    my @lines;
+
+    while (my @more = $self->{redis}->cli('LRANGE', $key, scalar @lines,
+            @lines + 4999))
+    {
+        push @lines, @more;
+    }
+    return @lines;
+}
+
+# Both lists at one moment: a consumer moves lines from the one to the other.
+sub list {
+    my ($self) = @_;
+    my $consumer = $self->{consumer} or return $self->range('voc:events');
+
+    return ($consumer->lines, $self->range('voc:events'))
+        if $consumer->{how} eq 'LPOP';
+    $self->{redis}->cli('MULTI');
+    $self->{redis}->cli('LRANGE', $_, 0, -1) for qw(voc:done voc:events);
+    return map {@$_} $self->{redis}->cli('EXEC');
+}
+
+sub accepted {
+    my ($self) = @_;
+
+    return (map { @{ $_->accepted } } @{ $self->{senders} });
+}
+
+sub verify {
+    my ($self, $name, %options) = @_;
+    my ($text, @lines);
+
+    # What was answered is read before the list, what was sent after it.
+    $_->read for @{ $self->{senders} };
+    my @accepted = map { [@$_] } $self->accepted;
+    my $wanted = 0;
+    $wanted += @$_ for @accepted;
+
+    wait_for {
+        @lines = eval { $self->list };
+        $_->read for @{ $self->{senders} };
+        my %sent = map { %{ $_->sent } } @{ $self->{senders} };
+        $sent{$_} = 1 for @{ $self->{markers} };
+        my %problems = VocTest::Ledger::compare(
+            accepted => \@accepted,
+            sent     => \%sent,
+            list     => \@lines,
+            mixed    => $options{mixed},
+        );
+        $text = VocTest::Ledger::text(%problems);
+        # The others do not go away.
+        !@{ $problems{lost} } || $text =~ /^(?!lost)/;
+    } $options{timeout} // 20;
+
+    for my $what (ref $options{nothing} ? @{ $options{nothing} }
+        : $options{nothing} // ()) {
+        $text .= "$what: " . $_->count($what) . "\n"
+            for grep { $_->count($what) } @{ $self->{senders} };
+    }
+    $text .= join "\n", map { $_->others } @{ $self->{senders} }
+        if !$options{others};
+    my $good = ok $text eq '', $name;
+    diag($text) if !$good;
+    note("$wanted accepted, ", scalar(@lines), ' on the list; answers: ',
+        join '; ', map { $_->summary } @{ $self->{senders} });
+    return $good;
+}
+
+sub marker {
+    my ($self, %options) = @_;
+    my $callid = 'marker-' . (1 + @{ $self->{markers} });
+    my $client = VocTest::Sender::Client->new(port => $self->{nginx}->port,
+        tls => 1, timeout => 20);
+
+    push @{ $self->{markers} }, $callid;
+    my $answer = $client->post('/voc?'
+            . query(sample('callRecordingAvailable', callid => $callid)));
+    $answer && $answer->{status} == 200
+        or return fail("the marker is accepted");
+    wait_for { grep {/"callid":"$callid"/} eval { $self->list } }
+        $options{timeout} // 20
+        or fail("the marker is pushed");
+    return $self;
+}
+
+sub journals {
+    my ($self) = @_;
+
+    return sort glob $self->{nginx}->dir . '/journal/*.journal';
+}
+
+sub cursors {
+    my ($self) = @_;
+
+    return $self->{redis}->cli('KEYS', '{voc:events}:cursor:*');
+}
+
+1;
