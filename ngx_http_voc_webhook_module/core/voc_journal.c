@@ -14,6 +14,8 @@
 
 #define VOC_LOCK_SPINS 64 /* an append takes about a microsecond */
 
+void (*voc_journal_point)(voc_point_e point, voc_journal_t *journal);
+
 void
 voc_journal_error(voc_error_t *error, int number, const char *format, ...)
 {
@@ -71,12 +73,14 @@ voc_journal_tail(const voc_journal_t *journal)
 }
 
 void
-voc_journal_set_tail(voc_journal_shared_t *shared, voc_position_t tail)
+voc_journal_set_tail(voc_journal_t *journal, voc_position_t tail)
 {
+    voc_journal_shared_t *shared = journal->shared;
     uint64_t turn = atomic_load(&shared->turn) + 1;
 
     atomic_store(&shared->tail_seq[turn & 1], tail.seq);
     atomic_store(&shared->tail_end[turn & 1], tail.end);
+    voc_point(VOC_POINT_TAIL_TURN, journal);
     atomic_store(&shared->turn, turn);
 }
 
@@ -345,13 +349,6 @@ voc_journal_copy(const voc_journal_t *journal, void *to, const void *from,
 }
 
 uint32_t
-voc_record_crc(uint32_t seed, const voc_file_record_t *header)
-{
-    return voc_crc32c(seed, &header->seq,
-                      VOC_RECORD_HEADER - offsetof(voc_file_record_t, seq));
-}
-
-uint32_t
 voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot)
 {
     return voc_crc32c(seed, slot, offsetof(voc_file_slot_t, crc));
@@ -372,7 +369,12 @@ voc_append_skip(voc_journal_t *journal, uint64_t head)
         return 0;
     }
 
-    return voc_journal_copy(journal, journal->ring + place, zeros, 8);
+    if (voc_journal_copy(journal, journal->ring + place, zeros, 8) == -1) {
+        return -1;
+    }
+
+    voc_point(VOC_POINT_SKIPPED, journal);
+    return 0;
 }
 
 static int
@@ -388,10 +390,16 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
         return -1;
     }
 
-    return header->length == 0
-               ? 0
-               : voc_journal_copy(journal, to + VOC_RECORD_HEADER, payload,
-                                  header->length);
+    voc_point(VOC_POINT_HEADER, journal);
+
+    if (header->length != 0 &&
+        voc_journal_copy(journal, to + VOC_RECORD_HEADER, payload,
+                         header->length) == -1) {
+        return -1;
+    }
+
+    voc_point(VOC_POINT_PAYLOAD, journal);
+    return 0;
 }
 
 static voc_journal_rc
@@ -420,7 +428,9 @@ voc_append_locked(voc_journal_t *journal, voc_file_record_t *header,
     }
 
     atomic_store(&shared->end[header->seq & 1], header->offset + need);
+    voc_point(VOC_POINT_END, journal);
     atomic_store(&shared->seq, header->seq);
+    voc_point(VOC_POINT_PUBLISHED, journal);
     return VOC_JOURNAL_OK;
 }
 
@@ -447,8 +457,10 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
 
     rc = voc_journal_lock(journal);
     if (rc == VOC_JOURNAL_OK) {
+        voc_point(VOC_POINT_LOCKED, journal);
         rc = voc_append_locked(journal, &header, payload);
         voc_journal_unlock(journal);
+        voc_point(VOC_POINT_UNLOCKED, journal);
     }
 
     if (rc == VOC_JOURNAL_OK) {
@@ -521,7 +533,9 @@ static voc_journal_rc
 voc_tail_move(voc_journal_t *journal, voc_position_t tail)
 {
     voc_tail_write(journal, tail);
-    voc_journal_set_tail(journal->shared, tail);
+    voc_point(VOC_POINT_TAIL_FILE, journal);
+    voc_journal_set_tail(journal, tail);
+    voc_point(VOC_POINT_TAIL_DONE, journal);
 
     return atomic_load(&journal->shared->failed) != 0 ? VOC_JOURNAL_FAILED
                                                       : VOC_JOURNAL_OK;

@@ -334,10 +334,14 @@ voc_create_fill(voc_create_t *create)
 static int
 voc_create_publish(voc_create_t *create)
 {
+    voc_point(VOC_POINT_FILLED, NULL);
+
     if (renameat(create->directory, create->temp, create->directory,
                  create->name) == -1) {
         return voc_create_failed(create, errno, "rename a journal");
     }
+
+    voc_point(VOC_POINT_NAMED, NULL);
 
     if (fsync(create->directory) == -1) {
         voc_create_failed(create, errno, "make a journal's name durable");
@@ -372,6 +376,10 @@ voc_create_file(voc_create_t *create)
 
     if (rc == 0) {
         voc_create_failed(create, EAGAIN, "lock a journal");
+    }
+
+    if (rc == 1) {
+        voc_point(VOC_POINT_TEMPORARY, NULL);
     }
 
     if (rc == 1 && voc_create_fill(create) == 0 &&
@@ -511,8 +519,11 @@ voc_journal_retire(voc_journal_t *journal, voc_error_t *error)
         if (voc_file_is(directory, slash + 1, journal->fd) &&
             unlinkat(directory, slash + 1, 0) == -1 && errno != ENOENT) {
             rc = errno;
-        } else if (fsync(directory) == -1) {
-            rc = errno;
+        } else {
+            voc_point(VOC_POINT_DELETED, journal);
+            if (fsync(directory) == -1) {
+                rc = errno;
+            }
         }
         close(directory);
     }

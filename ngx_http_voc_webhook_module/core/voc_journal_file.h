@@ -133,6 +133,36 @@ struct voc_journal_s {
 
 enum { VOC_RECOVER_RING, VOC_RECOVER_TAIL, VOC_RECOVER_DONE };
 
+/* ---- where a process may stop or die, for the simulator ---- */
+
+typedef enum {
+    VOC_POINT_LOCKED,    /* append: the lock is ours, */
+    VOC_POINT_SKIPPED,   /* ... the ring's end is given up, */
+    VOC_POINT_HEADER,    /* ... the header is copied, */
+    VOC_POINT_PAYLOAD,   /* ... the payload, */
+    VOC_POINT_END,       /* ... its end is stored, */
+    VOC_POINT_PUBLISHED, /* ... its number: it can be read, */
+    VOC_POINT_UNLOCKED,  /* ... the lock is free */
+    VOC_POINT_TAIL_FILE, /* acknowledge, retain: the slot is written, */
+    VOC_POINT_TAIL_TURN, /* ... the tail stored, not its turn, */
+    VOC_POINT_TAIL_DONE, /* ... all is done, the lock still ours */
+    VOC_POINT_TEMPORARY, /* create: locked under its temporary name, */
+    VOC_POINT_FILLED,    /* ... allocated and written, */
+    VOC_POINT_NAMED,     /* ... renamed */
+    VOC_POINT_DELETED    /* retire: the name is gone */
+} voc_point_e;
+
+/* NULL but in the simulator; journal: NULL while it is created. */
+extern void (*voc_journal_point)(voc_point_e point, voc_journal_t *journal);
+
+static inline void
+voc_point(voc_point_e point, voc_journal_t *journal)
+{
+    if (__builtin_expect(voc_journal_point != NULL, 0)) {
+        voc_journal_point(point, journal);
+    }
+}
+
 /* ---- voc_journal.c ---- */
 
 void voc_journal_error(voc_error_t *error, int number, const char *format, ...)
@@ -152,14 +182,13 @@ void voc_journal_unlock(voc_journal_t *journal);
 
 voc_position_t voc_journal_head(const voc_journal_t *journal);
 voc_position_t voc_journal_tail(const voc_journal_t *journal);
-void voc_journal_set_tail(voc_journal_shared_t *shared, voc_position_t tail);
+void voc_journal_set_tail(voc_journal_t *journal, voc_position_t tail);
 
 /* From or to the ring; 0, or -1 where the file does not hold. */
 int voc_journal_copy(const voc_journal_t *journal, void *to, const void *from,
                      size_t size);
 
 uint32_t voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot);
-uint32_t voc_record_crc(uint32_t seed, const voc_file_record_t *header);
 
 /* Bytes of ring that a record with this payload takes. */
 static inline uint64_t
@@ -176,6 +205,8 @@ voc_next_lap(const voc_journal_t *journal, uint64_t offset)
 }
 
 /* ---- voc_journal_read.c ---- */
+
+uint32_t voc_record_crc(uint32_t seed, const voc_file_record_t *header);
 
 /*
  * The header of what may be a record at place (bytes into the ring): 1 where

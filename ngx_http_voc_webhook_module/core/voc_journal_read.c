@@ -6,6 +6,13 @@
 #include "voc_crc32c.h"
 #include "voc_journal_file.h"
 
+uint32_t
+voc_record_crc(uint32_t seed, const voc_file_record_t *header)
+{
+    return voc_crc32c(seed, &header->seq,
+                      VOC_RECORD_HEADER - offsetof(voc_file_record_t, seq));
+}
+
 int
 voc_record_header(const voc_journal_t *journal, uint64_t place,
                   voc_file_record_t *header)

@@ -479,7 +479,7 @@ voc_journal_recover(voc_journal_t *journal)
         if (voc_recover_tail(journal, &tail)) {
             break;
         }
-        voc_journal_set_tail(shared, journal->found);
+        voc_journal_set_tail(journal, journal->found);
         return VOC_JOURNAL_AGAIN;
 
     case VOC_RECOVER_TAIL:
@@ -493,7 +493,7 @@ voc_journal_recover(voc_journal_t *journal)
         return VOC_JOURNAL_OK;
     }
 
-    voc_journal_set_tail(shared, tail);
+    voc_journal_set_tail(journal, tail);
     journal->phase = VOC_RECOVER_DONE;
     return VOC_JOURNAL_OK;
 }

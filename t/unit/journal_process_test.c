@@ -143,7 +143,7 @@ test_snapshots(void **state)
             tail.end = n * 8;
             atomic_store(&journal->shared->end[n & 1], n * 8);
             atomic_store(&journal->shared->seq, n);
-            voc_journal_set_tail(journal->shared, tail);
+            voc_journal_set_tail(journal, tail);
         }
     }
     for (n = 0; n < 3000000; n++) {
