@@ -23,13 +23,15 @@ package VocTest::Rig;
 #                                          # way: what came before is pushed
 #   $rig->http(journal => '...');          # its http { }, with changes
 #   $rig->journals; $rig->cursors;         # files, keys
+#   $rig->pusher;                          # pid of the worker that pushes, or
+#                                          # undef where none is connected
 
 use strict;
 use warnings;
 
 use Carp qw(croak);
 use Test::More;
-use VocTest qw(wait_for);
+use VocTest qw(session slurp wait_for);
 use VocTest::Client qw(query sample);
 use VocTest::Consumer;
 use VocTest::Ledger;
@@ -194,16 +196,36 @@ sub marker {
     return $self;
 }
 
+# The one that has a connection to Redis.
+sub pusher {
+    my ($self) = @_;
+    my $port = sprintf '%04X', $self->{via} // $self->{redis}->port;
+    my %inode = map { $_ => 1 } slurp('/proc/net/tcp')
+        =~ /^ *\d+: [0-9A-F:]+ [0-9A-F]{8}:$port 01 (?:\S+ +){5}(\d+)/mg;
+
+    for my $pid (session($self->{nginx}{session} // return undef)) {
+        for my $fd (glob "/proc/$pid/fd/*") {
+            my ($inode) = (readlink($fd) // '') =~ /^socket:\[(\d+)\]/;
+            return $pid if $inode && $inode{$inode};
+        }
+    }
+    return undef;
+}
+
 sub journals {
     my ($self) = @_;
 
-    return sort glob $self->{nginx}->dir . '/journal/*.journal';
+    my @files = sort glob $self->{nginx}->dir . '/journal/*.journal';
+
+    return @files;
 }
 
 sub cursors {
     my ($self) = @_;
 
-    return $self->{redis}->cli('KEYS', '{voc:events}:cursor:*');
+    my @keys = $self->{redis}->cli('KEYS', '{voc:events}:cursor:*');
+
+    return @keys;
 }
 
 1;

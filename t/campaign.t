@@ -1,0 +1,88 @@
+# Random faults under steady load over HTTPS: every event that was answered
+# 200 is on the list, once, in order, and nothing else is.
+#
+#   VOC_CAMPAIGN_SECONDS=600    for how long, default 20
+#   VOC_CAMPAIGN_SEED=4711      the same faults at the same distances again
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+use VocTest qw(wait_for);
+use VocTest::Rig;
+
+my $seconds = $ENV{VOC_CAMPAIGN_SECONDS} // 20;
+my $seed    = $ENV{VOC_CAMPAIGN_SEED}    // int(rand 1e9);
+
+diag("VOC_CAMPAIGN_SEED=$seed VOC_CAMPAIGN_SECONDS=$seconds");
+srand $seed;
+
+my $rig = VocTest::Rig->new(
+    redis   => { appendonly => 1 },
+    journal => '%%DIR%%/journal size=64m',
+)->start;
+my ($redis, $nginx) = ($rig->redis, $rig->nginx);
+my $sender = $rig->send(connections => 4, rate => 150);
+
+$nginx->expect_log(qr/\[alert\].*exited on signal 9/);
+
+sub any { return $_[rand @_] }
+
+# What a killed master leaves goes on until it is killed as well.
+sub start_again {
+    $nginx->kill;
+    $nginx->start;
+}
+
+sub stop_for_a_while {
+    my ($pid) = @_;
+
+    kill 'STOP', $pid or return;
+    sleep 0.5;
+    kill 'CONT', $pid;
+}
+
+my %faults = (
+    'kill worker' => sub { kill 'KILL', any($nginx->workers) },
+    'kill pusher' => sub { kill 'KILL', $rig->pusher // return },
+    'kill master' => sub { kill 'KILL', $nginx->pid; sleep rand 0.5; start_again() },
+    'kill nginx'  => sub { start_again() },
+    'kill Redis'  => sub { $redis->kill; sleep rand 0.5; $redis->start },
+    'stop Redis'  => sub { stop_for_a_while($redis->pid) },
+    'stop worker' => sub { stop_for_a_while(any($nginx->workers)) },
+    'stop pusher' => sub { stop_for_a_while($rig->pusher // return) },
+    'reload'      => sub { $nginx->reload },
+    'CLIENT KILL' => sub { $redis->cli(qw(CLIENT KILL TYPE normal SKIPME yes)) },
+    'SCRIPT FLUSH' => sub { $redis->cli(qw(SCRIPT FLUSH)) },
+);
+
+my $end = time + $seconds;
+my %done;
+
+# Each of them once, then at random.
+my @names = sort { rand() <=> 0.5 } sort keys %faults;
+while (time < $end) {
+    my $name  = shift @names // any(sort keys %faults);
+    my $pause = 0.2 + rand 1.8;
+    note(sprintf '%6.1f s: %s', $seconds - ($end - time), $name);
+    $done{$name}++;
+    $faults{$name}->();
+    wait_for { $nginx->workers == 2 } or BAIL_OUT('nginx has lost a worker');
+    sleep $pause;
+}
+
+$sender->wait_more(10)->stop;
+note(join ', ', map {"$_: $done{$_}"} sort keys %done);
+
+# All has come to rest.
+$rig->marker;
+$rig->verify("none lost, none twice, none out of order") or diag("seed $seed");
+is join("\n", $sender->others), '', 'no answer but 200';
+ok wait_for { $rig->journals == 1 }, 'one journal is left';
+ok wait_for { $rig->cursors == 1 },  'and one cursor'
+    or diag(join ' ', $rig->journals, $rig->cursors);
+cmp_ok $sender->count('200'), '>', 20 * $seconds, 'there was load';
+unlike $nginx->error_log, qr/exited on signal (?!9\b)/, 'no worker crashed';
+
+done_testing;
