@@ -22,6 +22,8 @@ package VocTest::Rig;
 #   $rig->marker;                          # an event of its own goes all the
 #                                          # way: what came before is pushed
 #   $rig->http(journal => '...');          # its http { }, with changes
+#   $rig->take('FLUSHALL');                # what is on the list goes to the
+#                                          # test, at one moment with a command
 #   $rig->journals; $rig->cursors;         # files, keys
 #   $rig->pusher;                          # pid of the worker that pushes, or
 #                                          # undef where none is connected
@@ -48,6 +50,7 @@ sub new {
         %options,
         senders => [],
         markers => [],
+        taken   => [],
     }, $class;
 
     $self->{redis} = VocTest::Redis->new(%{ $options{redis} // {} })
@@ -124,13 +127,25 @@ sub range {
 # Both lists at one moment: a consumer moves lines from the one to the other.
 sub list {
     my ($self) = @_;
-    my $consumer = $self->{consumer} or return $self->range('voc:events');
+    my $consumer = $self->{consumer}
+        or return (@{ $self->{taken} }, $self->range('voc:events'));
 
     return ($consumer->lines, $self->range('voc:events'))
         if $consumer->{how} eq 'LPOP';
     $self->{redis}->cli('MULTI');
     $self->{redis}->cli('LRANGE', $_, 0, -1) for qw(voc:done voc:events);
     return map {@$_} $self->{redis}->cli('EXEC');
+}
+
+sub take {
+    my ($self, @command) = @_;
+
+    $self->{redis}->cli('MULTI');
+    $self->{redis}->cli('LRANGE', 'voc:events', 0, -1);
+    $self->{redis}->cli(@command);
+    my ($lines) = $self->{redis}->cli('EXEC');
+    push @{ $self->{taken} }, @$lines;
+    return $self;
 }
 
 sub accepted {
