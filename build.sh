@@ -457,10 +457,11 @@ next_event() {
 run() {
     local once='' event absent=' ' count=0 line deadline
 
-    case ${1:-} in
-    --once) once=1 ;;
-    ?*) usage ;;
-    esac
+    if [ "${1:-}" = --once ]; then
+        once=1
+        shift
+    fi
+    [ $# -eq 0 ] || usage "$1"
 
     build
     trap stop_servers EXIT

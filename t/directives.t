@@ -65,6 +65,10 @@ for my $good (
     ok !-e "$dir/other", 'no directory was made' if $good =~ /other/;
 }
 
+# The line on which the http text begins in the harness's template.
+my (undef, $probe) = config('nonsense;');
+my ($first) = $probe =~ /unknown directive "nonsense" in .*:(\d+)/;
+
 # [configuration, message, line of the directive within it]
 my @bad = (
     ['voc_webhook_queue { journal off; }', qr/invalid number of arguments in "voc_webhook_queue"/],
@@ -96,11 +100,27 @@ my @bad = (
     [queue("redis_password_file $dir/none;"), qr/open\(\) "$dir\/none" failed \(2: /, 3],
     [queue("redis_password_file $dir/empty;"), qr/first line of "$dir\/empty" is empty or too long, expected a password/, 3],
     [queue("redis_password_file $dir/long;"), qr/first line of "$dir\/long" is empty or too long/, 3],
-    [queue('redis_db x;'), qr/"redis_db" directive invalid number/, 3],
-    [queue('redis_db -1;'), qr/"redis_db" directive invalid number/, 3],
-    [queue('redis_connect_timeout x;'), qr/"redis_connect_timeout" directive invalid value/, 3],
-    [queue('redis_timeout 0;'), qr/timeout of voc_webhook_queue "q" is zero/],
-    [queue('key "";'), qr/"key" directive is empty/, 3],
+    [queue('redis unix:relative;'), qr/redis address "unix:relative", expected .*unix:\/path/, 3],
+    [queue('redis redis://u:%zz@127.0.0.1;'), qr/"redis" directive has a user or password that is not percent-encoded, expected/, 3],
+    [queue('redis redis://u:p%4@127.0.0.1;'), qr/is not percent-encoded/, 3],
+    [queue('redis redis://127.0.0.1/9999999999;'), qr/invalid database number/, 3],
+    [queue('redis_db x;'), qr/invalid number "x" in "redis_db", expected 0 to/, 3],
+    [queue('redis_db -1;'), qr/invalid number "-1" in "redis_db"/, 3],
+    [queue('redis_db 9999999999;'), qr/invalid number "9999999999" in "redis_db"/, 3],
+    [queue('redis_db 1; redis_db 1;'), qr/"redis_db" directive is duplicate/, 3],
+    [queue('redis_connect_timeout x;'), qr/invalid time "x" in "redis_connect_timeout", expected a time above zero/, 3],
+    [queue('redis_timeout 0;'), qr/invalid time "0" in "redis_timeout", expected a time above zero/, 3],
+    [queue('redis_timeout 1s; redis_timeout 1s;'), qr/"redis_timeout" directive is duplicate/, 3],
+    [queue('key "";'), qr/invalid key "", expected a name/, 3],
+    [queue('key "a}b";'), qr/invalid key "a}b", expected a name, with "}" only in a hash tag/, 3],
+    [queue('key "{}b";'), qr/invalid key/, 3],
+    [queue('key a; key b;'), qr/"key" directive is duplicate/, 3],
+    ["voc_webhook_queue q {\njournal size=1m;\n}", qr/invalid journal "size=1m", expected a directory or "off"/, 2],
+    ["voc_webhook_queue q {\njournal on;\n}", qr/invalid journal "on", expected a directory or "off"/, 2],
+    ["voc_webhook_queue q {\njournal /x size=1m size=2m;\n}", qr/duplicate parameter "size=2m" in "journal"/, 2],
+    ['voc_webhook_queue q { journal /no/such/parent; }', qr/no directory "\/no\/such", voc_webhook_queue "q" is to keep its journal below it \(2: /],
+    ['voc_webhook_queue q { journal %%DIR%%/password; }', qr/"\S+\/password" is not a directory/],
+    ['voc_webhook_queue q { journal %%DIR%%/password/x; }', qr/no directory "\S+\/password"/],
     [queue('journal off;'), qr/"journal" directive is duplicate/, 3],
     ["voc_webhook_queue q {\njournal;\n}", qr/invalid number of arguments in "journal"/, 2],
     ["voc_webhook_queue q {\njournal off size=1m;\n}", qr/"journal" directive takes no parameters with "off"/, 2],
@@ -110,7 +130,7 @@ my @bad = (
     ["voc_webhook_queue q {\njournal /x sync=x;\n}", qr/invalid journal sync "x", expected a time such as 1s, "off" or "always"/, 2],
     ["voc_webhook_queue q {\njournal /x sync=0;\n}", qr/invalid journal sync "0"/, 2],
     ["voc_webhook_queue q {\njournal /x what=1;\n}", qr/invalid parameter "what=1" in "journal", expected size= or sync=/, 2],
-    ["voc_webhook_queue q {\njournal \"\";\n}", qr/"journal" directive is empty/, 2],
+    ["voc_webhook_queue q {\njournal \"\";\n}", qr/invalid journal "", expected a directory or "off"/, 2],
     ['voc_webhook_queue a { journal /x; } voc_webhook_queue b { journal /x/; }', qr/journal directory "\/x" of voc_webhook_queue "b" is used by "a"/],
     [location('voc_webhook;'), qr/invalid number of arguments in "voc_webhook"/, 5],
     [location('voc_webhook none;'), qr/unknown voc_webhook_queue "none" in .*:\d+/],
@@ -122,14 +142,16 @@ my @bad = (
     [location('voc_webhook q; voc_webhook_https maybe;'), qr/invalid value "maybe" in "voc_webhook_https" directive, it must be "on" or "off"/, 5],
     [location('voc_webhook q; voc_webhook_scheme;'), qr/invalid number of arguments in "voc_webhook_scheme"/, 5],
     [location('voc_webhook q; voc_webhook_scheme $no_such_variable;'), qr/unknown "no_such_variable" variable/],
-    [location('voc_webhook q; voc_webhook_unknown_fields ignore;'), qr/invalid value "ignore"/, 5],
+    [location('voc_webhook q; voc_webhook_unknown_fields ignore;'), qr/invalid value "ignore" in "voc_webhook_unknown_fields" directive, it must be "keep", "drop" or "reject"/, 5],
     ['voc_webhook q;', qr/"voc_webhook" directive is not allowed here/],
     ['server { voc_webhook q; }', qr/"voc_webhook" directive is not allowed here/],
 );
 
-# The line on which the http text begins in the harness's template.
-my (undef, $probe) = config('nonsense;');
-my ($first) = $probe =~ /unknown directive "nonsense" in .*:(\d+)/;
+my (undef, $output) = config('voc_webhook_queue a { journal off; }'
+        . "\nvoc_webhook_queue b { journal off; }");
+like $output, qr/\[warn\].* "a" and "b" push to the same list: .*:@{[ $first + 1 ]}$/m,
+    'two queues, one list';
+
 
 for my $case (@bad) {
     my ($http, $message, $line) = @$case;

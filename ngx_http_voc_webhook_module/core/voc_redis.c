@@ -180,6 +180,13 @@ voc_redis_has_tag(voc_str_t key)
     return close != NULL && close != open;
 }
 
+int
+voc_redis_key_valid(voc_str_t key)
+{
+    return key.len > 0 && (voc_redis_has_tag(key) ||
+                           memchr(key.data, '}', key.len) == NULL);
+}
+
 size_t
 voc_redis_cursor_key(char *out, voc_str_t key, voc_str_t journal_id)
 {

@@ -43,9 +43,12 @@ typedef struct {
 voc_redis_command_t voc_redis_format(unsigned argc, const voc_str_t *argv);
 void voc_redis_free(voc_redis_command_t *command);
 
+/* 1 where a list may have this name: a '}' that closes no hash tag leaves no
+ * name for a cursor in the list's slot. */
+int voc_redis_key_valid(voc_str_t key);
+
 /* <key>:cursor:<id>, with the key's own hash tag or {key}; out holds
- * key.len + 64 bytes.  Returns the length.  A key with a '}' but no hash tag
- * gets a cursor in another slot: nothing a cluster takes. */
+ * key.len + 64 bytes.  Returns the length. */
 size_t voc_redis_cursor_key(char *out, voc_str_t key, voc_str_t journal_id);
 
 /* ---- replies ----------------------------------------------------------- */

@@ -8,6 +8,10 @@ static char *ngx_http_voc_webhook_queue_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
 static char *ngx_http_voc_webhook_string(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_voc_webhook_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_voc_webhook_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_http_voc_webhook_journal(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -43,30 +47,30 @@ static ngx_command_t ngx_http_voc_webhook_queue_commands[] = {
 
     { ngx_string("redis_db"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_http_voc_webhook_redis_db,
       0,
       offsetof(ngx_http_voc_webhook_queue_t, redis_db),
       NULL },
 
     { ngx_string("redis_connect_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_voc_webhook_timeout,
       0,
       offsetof(ngx_http_voc_webhook_queue_t, redis_connect_timeout),
       NULL },
 
     { ngx_string("redis_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_voc_webhook_timeout,
       0,
       offsetof(ngx_http_voc_webhook_queue_t, redis_timeout),
       NULL },
 
     { ngx_string("key"),
       NGX_CONF_TAKE1,
-      ngx_http_voc_webhook_string,
+      ngx_http_voc_webhook_key,
       0,
-      offsetof(ngx_http_voc_webhook_queue_t, key),
+      0,
       NULL },
 
     { ngx_string("journal"),
@@ -153,14 +157,14 @@ ngx_http_voc_webhook_queue_defaults(ngx_conf_t *cf,
     ngx_conf_init_msec_value(queue->redis_connect_timeout, 1000);
     ngx_conf_init_msec_value(queue->redis_timeout, 5000);
 
-    if (queue->redis_connect_timeout == 0 || queue->redis_timeout == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "a Redis timeout of voc_webhook_queue \"%V\" is "
-                           "zero", &queue->name);
-        return NGX_CONF_ERROR;
-    }
-
     return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_voc_webhook_same_str(ngx_str_t *a, ngx_str_t *b)
+{
+    return a->len == b->len && ngx_strncmp(a->data, b->data, a->len) == 0;
 }
 
 
@@ -176,22 +180,29 @@ ngx_http_voc_webhook_queue_unique(ngx_conf_t *cf,
 
     for (i = 0; i < vmcf->queues.nelts; i++) {
 
-        if (other[i]->name.len == queue->name.len
-            && ngx_strncmp(other[i]->name.data, queue->name.data,
-                           queue->name.len) == 0)
-        {
+        if (ngx_http_voc_webhook_same_str(&other[i]->name, &queue->name)) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate voc_webhook_queue \"%V\"",
                                &queue->name);
             return NGX_ERROR;
         }
 
+        if (ngx_http_voc_webhook_same_str(&other[i]->key, &queue->key)
+            && ngx_http_voc_webhook_same_str(&other[i]->redis.url,
+                                             &queue->redis.url)
+            && other[i]->redis_db == queue->redis_db)
+        {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "voc_webhook_queue \"%V\" and \"%V\" push to "
+                               "the same list: events are in order within "
+                               "each only", &other[i]->name, &queue->name);
+        }
+
         /* each would drain what the other left behind, to the wrong list */
 
         if (queue->journal.len
-            && other[i]->journal.len == queue->journal.len
-            && ngx_strncmp(other[i]->journal.data, queue->journal.data,
-                           queue->journal.len) == 0)
+            && ngx_http_voc_webhook_same_str(&other[i]->journal,
+                                             &queue->journal))
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "journal directory \"%V\" of voc_webhook_queue "
@@ -360,6 +371,66 @@ ngx_http_voc_webhook_string(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
+ngx_http_voc_webhook_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t *value;
+    ngx_msec_t *msec, time;
+
+    msec = (ngx_msec_t *) ((u_char *) conf + cmd->offset);
+
+    if (*msec != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    time = ngx_parse_time(&value[1], 0);
+
+    if (time == (ngx_msec_t) NGX_ERROR || time == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time \"%V\" in \"%V\", expected a time "
+                           "above zero such as 500ms or 5s", &value[1],
+                           &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    *msec = time;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_voc_webhook_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_voc_webhook_queue_t *queue = conf;
+
+    voc_str_t key;
+    ngx_str_t *value;
+
+    if (queue->key.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    key.data = (const char *) value[1].data;
+    key.len = value[1].len;
+
+    if (!voc_redis_key_valid(key)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid key \"%V\", expected a name, with \"}\" "
+                           "only in a hash tag as in \"{voc}:events\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    queue->key = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
 ngx_http_voc_webhook_journal_sync(ngx_conf_t *cf,
     ngx_http_voc_webhook_queue_t *queue, ngx_str_t *value)
 {
@@ -432,7 +503,25 @@ ngx_http_voc_webhook_journal(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     queue->sync = NGX_HTTP_VOC_WEBHOOK_SYNC_TIME;
     queue->sync_time = 1000;
 
+    if (value[1].len == 0
+        || ngx_strncmp(value[1].data, "size=", 5) == 0
+        || ngx_strncmp(value[1].data, "sync=", 5) == 0
+        || ngx_strcasecmp(value[1].data, (u_char *) "on") == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid journal \"%V\", expected a directory or "
+                           "\"off\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
     for (i = 2; i < cf->args->nelts; i++) {
+
+        if (i == 3 && ngx_strncmp(value[2].data, value[3].data, 5) == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\" in \"journal\"",
+                               &value[i]);
+            return NGX_CONF_ERROR;
+        }
 
         if (ngx_strncmp(value[i].data, "size=", 5) == 0) {
             s.data = value[i].data + 5;
@@ -466,10 +555,6 @@ ngx_http_voc_webhook_journal(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         queue->sync = NGX_HTTP_VOC_WEBHOOK_SYNC_OFF;
 
         return NGX_CONF_OK;
-    }
-
-    if (value[1].len == 0) {
-        return "is empty, expected a directory or \"off\"";
     }
 
     queue->journal = value[1];

@@ -3,6 +3,7 @@
 #include "ngx_http_voc_webhook_module.h"
 
 #define NGX_HTTP_VOC_WEBHOOK_REDIS_PORT   6379
+#define NGX_HTTP_VOC_WEBHOOK_REDIS_DB_MAX 2147483647
 #define NGX_HTTP_VOC_WEBHOOK_PASSWORD_MAX 4096 /* bytes of a password file */
 
 #define NGX_HTTP_VOC_WEBHOOK_REDIS_FORMS                                      \
@@ -21,7 +22,9 @@ ngx_http_voc_webhook_redis_url(ngx_conf_t *cf,
     queue->redis.no_resolve = 1; /* a resolver may be set further down */
 
     if (ngx_parse_url(cf->pool, &queue->redis) != NGX_OK
-        || queue->redis.uri.len)
+        || queue->redis.uri.len
+        || (address->len > 5 && ngx_strncmp(address->data, "unix:", 5) == 0
+            && address->data[5] != '/'))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "%s in redis address \"%V\", "
@@ -35,25 +38,80 @@ ngx_http_voc_webhook_redis_url(ngx_conf_t *cf,
 }
 
 
-/* Percent-decodes a part of a URL (RFC 3986) into memory of its own. */
+/*
+ * Percent-decodes a part of a URL (RFC 3986) into memory of its own.  NGX_OK,
+ * NGX_DECLINED: not percent-encoded, or NGX_ERROR.
+ */
 
 static ngx_int_t
 ngx_http_voc_webhook_unescape(ngx_conf_t *cf, u_char *start, u_char *end,
     ngx_str_t *out)
 {
-    u_char *dst, *src;
+    u_char *dst, *p;
+    ngx_int_t n;
 
-    src = start;
     dst = ngx_pnalloc(cf->pool, end - start + 1);
     if (dst == NULL) {
         return NGX_ERROR;
     }
 
     out->data = dst;
-    ngx_unescape_uri(&dst, &src, end - start, 0);
+
+    for (p = start; p < end; p++) {
+
+        if (*p != '%') {
+            *dst++ = *p;
+            continue;
+        }
+
+        n = end - p > 2 ? ngx_hextoi(p + 1, 2) : NGX_ERROR;
+        if (n == NGX_ERROR || n == 0) {
+            return NGX_DECLINED;
+        }
+
+        *dst++ = (u_char) n;
+        p += 2;
+    }
+
     out->len = dst - out->data;
 
     return NGX_OK;
+}
+
+
+static char *
+ngx_http_voc_webhook_redis_userinfo(ngx_conf_t *cf,
+    ngx_http_voc_webhook_queue_t *queue, u_char *start, u_char *at)
+{
+    u_char *colon;
+    ngx_int_t rc;
+
+    colon = ngx_strlchr(start, at, ':');
+
+    rc = ngx_http_voc_webhook_unescape(cf, start, colon ? colon : at,
+                                       &queue->redis_user);
+
+    if (rc == NGX_OK && colon) {
+        rc = ngx_http_voc_webhook_unescape(cf, colon + 1, at,
+                                           &queue->redis_password);
+    }
+
+    if (rc == NGX_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (rc == NGX_DECLINED) {
+        return "has a user or password that is not percent-encoded, "
+               NGX_HTTP_VOC_WEBHOOK_REDIS_FORMS;
+    }
+
+    /* redis://:password@host is the default user's password */
+
+    if (queue->redis_user.len == 0) {
+        ngx_str_null(&queue->redis_user);
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -63,7 +121,8 @@ static char *
 ngx_http_voc_webhook_redis_uri(ngx_conf_t *cf,
     ngx_http_voc_webhook_queue_t *queue, ngx_str_t *rest)
 {
-    u_char *p, *at, *colon, *slash, *start, *last;
+    char *rv;
+    u_char *p, *at, *slash, *start, *last;
     ngx_int_t db;
     ngx_str_t address;
 
@@ -77,26 +136,9 @@ ngx_http_voc_webhook_redis_uri(ngx_conf_t *cf,
     }
 
     if (at) {
-        colon = ngx_strlchr(start, at, ':');
-
-        if (ngx_http_voc_webhook_unescape(cf, start, colon ? colon : at,
-                                          &queue->redis_user) != NGX_OK)
-        {
-            return NGX_CONF_ERROR;
-        }
-
-        /* redis://:password@host is the default user's password */
-
-        if (queue->redis_user.len == 0) {
-            ngx_str_null(&queue->redis_user);
-        }
-
-        if (colon
-            && ngx_http_voc_webhook_unescape(cf, colon + 1, at,
-                                             &queue->redis_password)
-               != NGX_OK)
-        {
-            return NGX_CONF_ERROR;
+        rv = ngx_http_voc_webhook_redis_userinfo(cf, queue, start, at);
+        if (rv != NGX_CONF_OK) {
+            return rv;
         }
 
         start = at + 1;
@@ -107,7 +149,7 @@ ngx_http_voc_webhook_redis_uri(ngx_conf_t *cf,
     if (slash && slash + 1 < last) {
         db = ngx_atoi(slash + 1, last - slash - 1);
 
-        if (db == NGX_ERROR) {
+        if (db == NGX_ERROR || db > NGX_HTTP_VOC_WEBHOOK_REDIS_DB_MAX) {
             return "has an invalid database number, "
                    NGX_HTTP_VOC_WEBHOOK_REDIS_FORMS;
         }
@@ -166,6 +208,35 @@ ngx_http_voc_webhook_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (ngx_http_voc_webhook_redis_url(cf, queue, &value[1]) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_voc_webhook_redis_db(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_voc_webhook_queue_t *queue = conf;
+
+    ngx_int_t db;
+    ngx_str_t *value;
+
+    if (queue->redis_db != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    db = ngx_atoi(value[1].data, value[1].len);
+
+    if (db == NGX_ERROR || db > NGX_HTTP_VOC_WEBHOOK_REDIS_DB_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number \"%V\" in \"redis_db\", expected "
+                           "0 to %d", &value[1],
+                           NGX_HTTP_VOC_WEBHOOK_REDIS_DB_MAX);
+        return NGX_CONF_ERROR;
+    }
+
+    queue->redis_db = db;
 
     return NGX_CONF_OK;
 }

@@ -10,6 +10,8 @@ static char *ngx_http_voc_webhook(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_voc_webhook_allow(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_voc_webhook_unknown_fields(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_voc_webhook_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_voc_webhook_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_voc_webhook_init_process(ngx_cycle_t *cycle);
@@ -17,13 +19,6 @@ static void ngx_http_voc_webhook_exit_process(ngx_cycle_t *cycle);
 
 /* The one address that VOC sends from. */
 #define NGX_HTTP_VOC_WEBHOOK_SENDER "103.135.87.3"
-
-static ngx_conf_enum_t ngx_http_voc_webhook_unknown_fields[] = {
-    { ngx_string("keep"), VOC_UNKNOWN_KEEP },
-    { ngx_string("drop"), VOC_UNKNOWN_DROP },
-    { ngx_string("reject"), VOC_UNKNOWN_REJECT },
-    { ngx_null_string, 0 }
-};
 
 #define NGX_HTTP_VOC_WEBHOOK_ANY_CONF                                         \
     NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
@@ -67,10 +62,10 @@ static ngx_command_t ngx_http_voc_webhook_commands[] = {
 
     { ngx_string("voc_webhook_unknown_fields"),
       NGX_HTTP_VOC_WEBHOOK_ANY_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_http_voc_webhook_unknown_fields,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_voc_webhook_loc_conf_t, unknown_fields),
-      &ngx_http_voc_webhook_unknown_fields },
+      0,
+      NULL },
 
       ngx_null_command
 };
@@ -401,6 +396,42 @@ ngx_http_voc_webhook_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_voc_webhook_unknown_fields(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_voc_webhook_loc_conf_t *vlcf = conf;
+
+    ngx_str_t *value;
+    ngx_uint_t i;
+
+    static const char *names[] = { "keep", "drop", "reject" };
+    static const voc_unknown_e values[] = {
+        VOC_UNKNOWN_KEEP, VOC_UNKNOWN_DROP, VOC_UNKNOWN_REJECT
+    };
+
+    if (vlcf->unknown_fields != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (ngx_strcmp(value[1].data, names[i]) == 0) {
+            vlcf->unknown_fields = values[i];
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive, it must be "
+                       "\"keep\", \"drop\" or \"reject\"", &value[1],
+                       &cmd->name);
+
+    return NGX_CONF_ERROR;
 }
 
 

@@ -17,6 +17,7 @@
 #include "voc_journal.h"
 #include "voc_json.h"
 #include "voc_pusher.h"
+#include "voc_redis.h"
 
 typedef struct ngx_http_voc_webhook_queue_s ngx_http_voc_webhook_queue_t;
 
@@ -148,6 +149,8 @@ char *ngx_http_voc_webhook_queue_block(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* _conf_redis.c */
 char *ngx_http_voc_webhook_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_voc_webhook_redis_db(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_voc_webhook_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

@@ -366,7 +366,11 @@ ngx_http_voc_webhook_begin_drain(ngx_http_voc_webhook_queue_t *queue)
     queue->wake->close = 0;
     queue->wake->idle = 0;
 
-    if (!voc_pusher_counters(queue->pusher)->up) {
+    /* told a second time, the worker_shutdown_timeout is over */
+
+    if (queue->drain_timer.timer_set
+        || !voc_pusher_counters(queue->pusher)->up)
+    {
         ngx_http_voc_webhook_end_drain(queue);
         return;
     }

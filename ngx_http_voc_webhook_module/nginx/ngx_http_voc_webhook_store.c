@@ -87,6 +87,61 @@ ngx_http_voc_webhook_store_hold(ngx_http_voc_webhook_store_t *store,
 }
 
 
+/* What "nginx -t" can see without making anything. */
+
+static ngx_int_t
+ngx_http_voc_webhook_store_test(ngx_http_voc_webhook_queue_t *queue)
+{
+    u_char *p, *last;
+    ngx_int_t rc;
+    ngx_str_t parent;
+    ngx_file_info_t fi;
+
+    if (queue->journal.len == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_file_info(queue->journal.data, &fi) != NGX_FILE_ERROR) {
+
+        if (ngx_is_dir(&fi)) {
+            return NGX_OK;
+        }
+
+        ngx_log_error(NGX_LOG_EMERG, queue->cycle->log, 0,
+                      "\"%V\" is not a directory, voc_webhook_queue \"%V\" "
+                      "keeps its journal there", &queue->journal,
+                      &queue->name);
+        return NGX_ERROR;
+    }
+
+    last = queue->journal.data + queue->journal.len;
+
+    for (p = last - 1; p > queue->journal.data + 1 && *p != '/'; p--) {
+        /* void */
+    }
+
+    parent.len = p - queue->journal.data;
+    parent.data = ngx_pnalloc(queue->cycle->pool, parent.len + 1);
+    if (parent.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_cpystrn(parent.data, queue->journal.data, parent.len + 1);
+
+    rc = ngx_file_info(parent.data, &fi);
+
+    if (rc == NGX_FILE_ERROR || !ngx_is_dir(&fi)) {
+        ngx_log_error(NGX_LOG_EMERG, queue->cycle->log,
+                      rc == NGX_FILE_ERROR ? ngx_errno : NGX_ENOTDIR,
+                      "no directory \"%V\", voc_webhook_queue \"%V\" is to "
+                      "keep its journal below it", &parent, &queue->name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
 /* The directory, made the way nginx makes its own temporary paths. */
 
 static ngx_int_t
@@ -266,7 +321,7 @@ ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data)
     ngx_http_voc_webhook_store_t *store;
 
     if (ngx_test_config) {
-        return NGX_OK;
+        return ngx_http_voc_webhook_store_test(queue);
     }
 
     store = old ? old->store : NULL;

@@ -196,6 +196,20 @@ the_cursor_is_in_the_lists_slot(void **state)
     }
 }
 
+static void
+a_key_needs_a_cursor_in_its_slot(void **state)
+{
+    (void)state;
+    assert_true(voc_redis_key_valid(text("voc:events")));
+    assert_true(voc_redis_key_valid(text("{voc}:events")));
+    assert_true(voc_redis_key_valid(text("a{b}c}")));
+    assert_true(voc_redis_key_valid(text("a{b")));
+    assert_false(voc_redis_key_valid(text("")));
+    assert_false(voc_redis_key_valid(text("a}b")));
+    assert_false(voc_redis_key_valid(text("}a{b")));
+    assert_false(voc_redis_key_valid(text("{}b")));
+}
+
 static const struct {
     const char *bytes;
     voc_redis_type_e type;
@@ -330,6 +344,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_error_has_its_action),
+        cmocka_unit_test(a_key_needs_a_cursor_in_its_slot),
         cmocka_unit_test(errors_inside_a_script_are_unwrapped),
         cmocka_unit_test(the_script_has_its_sha1),
         cmocka_unit_test(commands_are_binary_safe),
