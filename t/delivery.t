@@ -5,7 +5,8 @@ use warnings;
 
 use JSON::PP qw(decode_json);
 use Test::More;
-use VocTest qw(slurp wait_for);
+use Time::HiRes qw(time);
+use VocTest qw(slow slurp wait_for);
 use VocTest::Client qw(query sample);
 use VocTest::Nginx;
 use VocTest::Redis;
@@ -191,6 +192,22 @@ like $@, qr/does not reload.*\/proc\/none/s, 'a reload fails';
 is_deeply [journals()], \@before, 'and leaves no journal';
 post(20);
 list_is_right('after a reload that failed');
+
+# ---- a graceful exit with a backlog ---------------------------------------------------
+
+# Redis is given 2 s to take it, or as long as the worker may last.
+$nginx->restart(http => $http, main => 'worker_shutdown_timeout 100ms;');
+post(1);
+list_is_right('before Redis hangs');
+$redis->pause;
+post(20);
+my $begin = time;
+$nginx->stop;
+cmp_ok time - $begin, '<', 1.5 * slow(), 'worker_shutdown_timeout ends the wait';
+like $nginx->error_log, qr/20 events not pushed at exit, they wait/, 'it is said';
+$redis->resume;
+$nginx->start(main => '');
+list_is_right('once Redis goes on');
 
 # ---- the files -------------------------------------------------------------------------
 
