@@ -25,7 +25,8 @@ my $rig = VocTest::Rig->new(
 my ($redis, $nginx) = ($rig->redis, $rig->nginx);
 my $sender = $rig->send(connections => 4, rate => 150);
 
-$nginx->expect_log(qr/\[alert\].*exited on signal 9/);
+$nginx->expect_log(qr/\[alert\].*exited on signal 9/,
+    qr/\[crit\].*a process holds the journal's lock/);
 
 sub any { return $_[rand @_] }
 
@@ -77,11 +78,13 @@ note(join ', ', map {"$_: $done{$_}"} sort keys %done);
 
 # All has come to rest.
 $rig->marker;
-$rig->verify("none lost, none twice, none out of order") or diag("seed $seed");
-is join("\n", $sender->others), '', 'no answer but 200';
-ok wait_for { $rig->journals == 1 }, 'one journal is left';
-ok wait_for { $rig->cursors == 1 },  'and one cursor'
-    or diag(join ' ', $rig->journals, $rig->cursors);
+$rig->verify('none lost, none twice, none out of order', others => 1) or diag("seed $seed");
+# A worker stopped within the journal's lock makes the other answer 503.
+my @others = $sender->others;
+@others = grep { !/^503 \S+ journal_error / } @others
+    if $nginx->error_log =~ /a process holds the journal's lock/;
+is join("\n", @others), '', 'no answer but 200';
+$rig->drained(kills => 1);
 cmp_ok $sender->count('200'), '>', 20 * $seconds, 'there was load';
 unlike $nginx->error_log, qr/exited on signal (?!9\b)/, 'no worker crashed';
 

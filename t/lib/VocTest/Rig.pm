@@ -25,6 +25,10 @@ package VocTest::Rig;
 #   $rig->take('FLUSHALL');                # what is on the list goes to the
 #                                          # test, at one moment with a command
 #   $rig->journals; $rig->cursors;         # files, keys
+#   $rig->drained;                         # one test: one journal is left, and
+#                                          # its cursor; kills => 1: also those
+#                                          # of files that a killed pusher had
+#                                          # deleted, but not their cursors yet
 #   $rig->pusher;                          # pid of the worker that pushes, or
 #                                          # undef where none is connected
 
@@ -209,6 +213,19 @@ sub marker {
         $options{timeout} // 20
         or fail("the marker is pushed");
     return $self;
+}
+
+sub drained {
+    my ($self, %options) = @_;
+    my (@journals, @cursors);
+
+    my $good = ok wait_for {
+        @journals = $self->journals;
+        @cursors  = $self->cursors;
+        @journals == 1 && ($options{kills} || @cursors == 1);
+    }, 'one journal is left, and its cursor' or diag("@journals @cursors");
+    note('cursors left behind: ', @cursors - 1) if @cursors > 1;
+    return $good;
 }
 
 # The one that has a connection to Redis.
