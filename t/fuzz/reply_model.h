@@ -215,7 +215,11 @@ model_answer(model_t *m, const model_command_t *c, char *out)
         return;
     }
 
-    must(!m->password || m->authed);
+    /* it was told that it is welcome, but not by us */
+    if (m->password && !m->authed) {
+        sprintf(out, "-NOAUTH Authentication required.\r\n");
+        return;
+    }
 
     if (model_is(name, "SELECT")) {
         sprintf(out, "+OK\r\n");
