@@ -95,7 +95,10 @@ struct ngx_http_voc_webhook_queue_s {
     ngx_connection_t dumb; /* data of the timers, for their debug lines */
     ngx_thread_task_t *sync_task;
     unsigned syncing:1;
-    unsigned refusing:1; /* the last append failed, and that was logged */
+    unsigned resync:1; /* another sync is due when this one is done */
+    voc_journal_rc refusing; /* why events are refused, logged; OK: they are
+                                not */
+    ngx_msec_t refused;      /* the last one, ngx_current_msec */
 
     /* the worker that pushes */
     voc_pusher_t *pusher;

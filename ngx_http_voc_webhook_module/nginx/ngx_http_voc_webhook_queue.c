@@ -4,6 +4,7 @@
 
 #define NGX_HTTP_VOC_WEBHOOK_CHECK     1000  /* ms between looks at the file */
 #define NGX_HTTP_VOC_WEBHOOK_SYNC_SLOW 60000 /* ms until a sync is reported */
+#define NGX_HTTP_VOC_WEBHOOK_CALM      1000  /* ms without a refusal: over */
 
 static void ngx_http_voc_webhook_sync_timer_handler(ngx_event_t *ev);
 static void ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue);
@@ -86,31 +87,44 @@ ngx_http_voc_webhook_queue_wake(ngx_http_voc_webhook_queue_t *queue)
 }
 
 
-/* One line when a journal begins to refuse events, one when it ends. */
+/*
+ * One line when a journal begins to refuse events, one when it ends.  A full
+ * journal that Redis empties accepts and refuses by turns: that is one state.
+ */
+
+static void
+ngx_http_voc_webhook_log_accepted(ngx_http_voc_webhook_queue_t *queue)
+{
+    if (ngx_current_msec - queue->refused < NGX_HTTP_VOC_WEBHOOK_CALM) {
+        return;
+    }
+
+    queue->refusing = VOC_JOURNAL_OK;
+
+    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                  "voc_webhook_queue \"%V\": events are accepted again",
+                  &queue->name);
+}
+
 
 static void
 ngx_http_voc_webhook_log_refusal(ngx_http_voc_webhook_queue_t *queue,
     voc_journal_rc rc)
 {
+    voc_error_t error;
     voc_journal_status_t status;
 
-    if (rc == VOC_JOURNAL_OK) {
+    queue->refused = ngx_current_msec;
 
-        if (queue->refusing) {
-            queue->refusing = 0;
-            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                          "voc_webhook_queue \"%V\": events are accepted "
-                          "again", &queue->name);
-        }
+    /* full or locked passes, failed does not */
 
+    if (queue->refusing == rc
+        || (queue->refusing != VOC_JOURNAL_OK && rc != VOC_JOURNAL_FAILED))
+    {
         return;
     }
 
-    if (queue->refusing) {
-        return;
-    }
-
-    queue->refusing = 1;
+    queue->refusing = rc;
     voc_journal_status(queue->store->journal, &status);
 
     if (rc == VOC_JOURNAL_FULL) {
@@ -126,10 +140,14 @@ ngx_http_voc_webhook_log_refusal(ngx_http_voc_webhook_queue_t *queue,
                       &queue->name);
 
     } else {
+        error.text[0] = '\0';
+        (void) voc_journal_check(queue->store->journal, &error);
+
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "voc_webhook_queue \"%V\": the journal \"%s\" cannot be "
-                      "written; events are refused with 503", &queue->name,
-                      voc_journal_path(queue->store->journal));
+                      "written; events are refused with 503: %s",
+                      &queue->name, voc_journal_path(queue->store->journal),
+                      error.text);
     }
 }
 
@@ -169,8 +187,8 @@ ngx_http_voc_webhook_queue_append(ngx_http_voc_webhook_ctx_t *ctx, char *json,
         return ngx_http_voc_webhook_refuse(ctx, rc);
     }
 
-    if (queue->refusing) {
-        ngx_http_voc_webhook_log_refusal(queue, rc);
+    if (queue->refusing != VOC_JOURNAL_OK) {
+        ngx_http_voc_webhook_log_accepted(queue);
     }
 
     if (voc_journal_must_wake(journal)) {
@@ -205,10 +223,13 @@ ngx_http_voc_webhook_sync_timer_handler(ngx_event_t *ev)
 
     if (voc_journal_check(queue->store->journal, &error) != VOC_JOURNAL_OK) {
         ngx_http_voc_webhook_log_refusal(queue, VOC_JOURNAL_FAILED);
-        return;
+
+        if (ngx_queue_empty(&queue->waiting)) {
+            return;
+        }
     }
 
-    if (queue->sync == NGX_HTTP_VOC_WEBHOOK_SYNC_TIME) {
+    if (queue->sync != NGX_HTTP_VOC_WEBHOOK_SYNC_OFF) {
         ngx_http_voc_webhook_sync(queue);
     }
 }
@@ -301,7 +322,11 @@ ngx_http_voc_webhook_sync_done(ngx_event_t *ev)
     ngx_http_voc_webhook_answer_waiting(queue, ctx->synced,
                                         ctx->rc == VOC_JOURNAL_OK);
 
-    if (!ngx_queue_empty(&queue->waiting)) {
+    /* an answer may have begun the next one */
+
+    if (!queue->syncing && ctx->rc == VOC_JOURNAL_OK
+        && (queue->resync || !ngx_queue_empty(&queue->waiting)))
+    {
         ngx_http_voc_webhook_sync(queue);
     }
 }
@@ -340,6 +365,7 @@ static void
 ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue)
 {
     if (queue->syncing) {
+        queue->resync = 1;
         return;
     }
 
@@ -354,6 +380,7 @@ ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue)
         /* the thread pool's queue is full, it has said so: try again soon */
 
         if (!queue->sync_timer.timer_set) {
+            queue->sync_timer.cancelable = ngx_queue_empty(&queue->waiting);
             ngx_add_timer(&queue->sync_timer, 100);
         }
 
@@ -361,6 +388,7 @@ ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue)
     }
 
     queue->syncing = 1;
+    queue->resync = 0;
 
     /* an exiting worker stays for the answers that wait */
 
