@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use Test::More;
+use VocTest qw(slurp wait_for);
 use VocTest::Client qw(query sample);
 use VocTest::Nginx;
 use VocTest::Redis;
@@ -30,6 +31,31 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
         location = /more { rewrite ^ /voc?crm_id=more last; }
         location = /error { voc_webhook calls; error_page 400 405 /page; }
         location = /page { return 200 "page"; }
+        location = /handler { voc_webhook calls;
+                              if (\$http_x_set) { proxy_pass http://127.0.0.1:%%PORT_OTHER%%; } }
+        location = /mirrored { voc_webhook calls; mirror /mirror; }
+        location = /file    { voc_webhook calls; mirror /mirror;
+                              client_body_in_file_only clean; }
+        location = /mirror  { internal; proxy_pass http://127.0.0.1:%%PORT_OTHER%%; }
+        location = /proxied { mirror /copy; proxy_pass http://127.0.0.1:%%PORT_OTHER%%; }
+        location = /copy    { internal; voc_webhook calls; }
+        location = /after   { return 204; post_action /voc; }
+    }
+    # answers with the body it gets
+    server {
+        listen 127.0.0.1:%%PORT_OTHER%%;
+        location / { proxy_pass http://127.0.0.1:%%PORT_SINK%%; }
+    }
+    log_format body '\$request_body';
+    server {
+        listen 127.0.0.1:%%PORT_SINK%%;
+        client_body_in_single_buffer on;
+        access_log %%DIR%%/bodies body;
+        location /  { proxy_pass http://127.0.0.1:%%PORT_LAST%%; }
+    }
+    server {
+        listen 127.0.0.1:%%PORT_LAST%%;
+        location / { return 200 "other"; }
     }
     server {
         listen 127.0.0.1:%%PORT_PLAIN%%;
@@ -192,5 +218,34 @@ is event_of($client->post('/more?' . fresh(crm_id => undef)))->{crm_id},
     'more', 'rewritten with arguments';
 is $client->post('/error?event=x')->json->{reason}, 'unknown_event',
     'error_page leaves the answer alone';
+
+is $client->post('/handler?' . fresh(), headers => ['X-Set' => 1])->{body},
+    'other', 'an if block with a handler of its own';
+is event_of($client->post('/handler?' . fresh()))->{callid},
+    'call' . ($sent - 1), 'and outside of it';
+
+# A body that others have read, or will.
+sub bodies { return () = slurp($nginx->dir . '/bodies') =~ /event=/g }
+my $bodies = 0;
+for my $path (qw(mirrored file)) {
+    is event_of($client->post("/$path", body => fresh(), @form))->{callid},
+        'call' . ($sent - 1), "$path: read for the mirror already";
+    ok wait_for { bodies() == $bodies + 1 }, 'which gets it, too';
+    $bodies++;
+}
+is $client->post('/file', body => 'x=' . 'y' x 10_500, @form)->{status}, 413,
+    'a large one in a file';
+$bodies = bodies();
+is $client->post('/proxied', body => fresh(), @form)->{body}, 'other',
+    'a mirror to us';
+is((($redis->wait_events(++$sent))[-1])->{callid}, 'call' . ($sent - 1), 'is an event');
+ok wait_for { bodies() == $bodies + 1 }, 'and the other has the body';
+$client->close;
+$client->send("POST /after HTTP/1.1\r\nHost: x\r\nContent-Type: $form\r\n"
+    . "Content-Length: 100\r\n\r\nabc");
+is $client->receive->{status}, 204, 'a body that was discarded';
+$client->close;
+ok wait_for { $nginx->error_log =~ /missing_event/ }, 'has no event in it';
+unlike $nginx->error_log, qr/exited on signal/, 'and does no harm';
 
 done_testing;

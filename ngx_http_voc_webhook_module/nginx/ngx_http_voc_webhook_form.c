@@ -42,16 +42,13 @@ ngx_http_voc_webhook_form_limit(ngx_http_request_t *r)
 }
 
 
+/* Room for len more bytes. */
+
 static ngx_int_t
-ngx_http_voc_webhook_add_to_form(ngx_http_voc_webhook_ctx_t *ctx,
-    const u_char *data, size_t len)
+ngx_http_voc_webhook_form_room(ngx_http_voc_webhook_ctx_t *ctx, size_t len)
 {
     size_t limit, size;
     u_char *body;
-
-    if (len == 0) {
-        return NGX_OK; /* the buffer that marks the end has no memory */
-    }
 
     limit = ngx_http_voc_webhook_form_limit(ctx->request);
 
@@ -77,37 +74,84 @@ ngx_http_voc_webhook_add_to_form(ngx_http_voc_webhook_ctx_t *ctx,
         ctx->body_size = size;
     }
 
-    ngx_memcpy(ctx->body + ctx->body_len, data, len);
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_voc_webhook_add_to_form(ngx_http_voc_webhook_ctx_t *ctx,
+    ngx_buf_t *b)
+{
+    size_t len;
+    u_char *to;
+    ngx_int_t rc;
+
+    if (ngx_buf_size(b) == 0) {
+        return NGX_OK; /* the buffer that marks the end has no memory */
+    }
+
+    len = (size_t) ngx_min(ngx_buf_size(b), NGX_MAX_INT32_VALUE);
+
+    rc = ngx_http_voc_webhook_form_room(ctx, len);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    to = ctx->body + ctx->body_len;
+
+    if (ngx_buf_in_memory(b)) {
+        ngx_memcpy(to, b->pos, len);
+
+    } else if (ngx_read_file(b->file, to, len, b->file_pos) != (ssize_t) len) {
+        return NGX_ABORT;
+    }
+
     ctx->body_len += len;
 
     return NGX_OK;
 }
 
 
-/* Takes what nginx has read so far; NGX_ERROR with ctx->outcome, NGX_ABORT. */
+/*
+ * Takes what nginx has read so far; NGX_ERROR with ctx->outcome, NGX_ABORT.
+ * A body that was read before we came (mirror, an internal redirect) belongs
+ * to others, too, and may be in a file; one that was discarded is not there.
+ */
 
 static ngx_int_t
 ngx_http_voc_webhook_take_form(ngx_http_voc_webhook_ctx_t *ctx)
 {
     ngx_int_t rc;
-    ngx_buf_t *b;
-    ngx_chain_t *cl;
+    ngx_uint_t ours;
+    ngx_chain_t *cl, *ln;
+    ngx_http_request_t *r;
     ngx_http_request_body_t *rb;
 
-    rb = ctx->request->request_body;
+    r = ctx->request;
+    rb = r->request_body;
 
-    for (cl = rb->bufs; cl; cl = cl->next) {
-        b = cl->buf;
+    if (rb == NULL) {
+        return NGX_OK;
+    }
 
-        rc = ngx_http_voc_webhook_add_to_form(ctx, b->pos, b->last - b->pos);
+    ours = (r == r->main
+            && rb->post_handler == ngx_http_voc_webhook_form_handler);
+
+    for (cl = rb->bufs; cl; /* void */ ) {
+        rc = ngx_http_voc_webhook_add_to_form(ctx, cl->buf);
         if (rc != NGX_OK) {
             return rc;
         }
 
-        b->pos = b->last;
-    }
+        ln = cl;
+        cl = cl->next;
 
-    rb->bufs = NULL;
+        if (ours) {
+            ln->buf->pos = ln->buf->last;
+            ngx_free_chain(r->pool, ln);
+            rb->bufs = cl;
+        }
+    }
 
     return NGX_OK;
 }

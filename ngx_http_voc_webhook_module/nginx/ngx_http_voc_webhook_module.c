@@ -267,9 +267,9 @@ ngx_http_voc_webhook_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (conf->queue_name.data == NULL && clcf->noname
-        && prev->queue_name.data)
+        && clcf->handler == NULL && prev->queue_name.data)
     {
-        /* "if" and "limit_except" blocks */
+        /* "if" and "limit_except" blocks without a handler of their own */
 
         conf->queue_name = prev->queue_name;
         conf->file = prev->file;
