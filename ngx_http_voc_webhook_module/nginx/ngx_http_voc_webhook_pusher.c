@@ -52,6 +52,15 @@ ngx_http_voc_webhook_pusher_timer(void *ctx, uint64_t ms)
         return;
     }
 
+    /* ngx_add_timer() keeps a timer that is due up to 300 ms later */
+
+    if (queue->push_timer.timer_set
+        && (ngx_msec_int_t) (queue->push_timer.timer.key - ngx_current_msec)
+           > (ngx_msec_int_t) ms)
+    {
+        ngx_del_timer(&queue->push_timer);
+    }
+
     ngx_add_timer(&queue->push_timer, (ngx_msec_t) ms);
 }
 
@@ -302,6 +311,10 @@ ngx_http_voc_webhook_pusher_stop(ngx_http_voc_webhook_queue_t *queue)
 
     /* the eventfd stays open: this worker may still append */
 
+    if (queue->wake->read->posted) {
+        ngx_delete_posted_event(queue->wake->read); /* accept_mutex */
+    }
+
     if (queue->wake->read->active) {
         (void) ngx_del_event(queue->wake->read, NGX_READ_EVENT, 0);
     }
@@ -443,8 +456,12 @@ static void
 ngx_http_voc_webhook_drain_timer_handler(ngx_event_t *ev)
 {
     ngx_connection_t *dumb;
+    ngx_http_voc_webhook_queue_t *queue;
 
     dumb = ev->data;
+    queue = dumb->data;
 
-    ngx_http_voc_webhook_end_drain(dumb->data);
+    if (ngx_http_voc_webhook_pusher_seated(queue)) {
+        ngx_http_voc_webhook_end_drain(queue);
+    }
 }

@@ -1,0 +1,172 @@
+# How workers end: what waits is pushed or kept, in a bounded time; the seat
+# changes hands at a reload.
+
+use strict;
+use warnings;
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+use VocTest qw(slow slurp wait_for);
+use VocTest::Client qw(query sample);
+use VocTest::Nginx;
+use VocTest::Redis;
+
+my $redis = VocTest::Redis->new->start;
+my $event = '/voc?' . query(sample('callRecordingAvailable'));
+
+sub nginx {
+    my ($journal, %options) = @_;
+
+    my $nginx = VocTest::Nginx->new(%options, http => <<"END")->start;
+        log_format pid '\$pid';
+        voc_webhook_https off;
+        voc_webhook_allow 127.0.0.1;
+        voc_webhook_queue calls {
+            redis   127.0.0.1:@{[ $redis->port ]};
+            journal $journal;
+        }
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            access_log %%DIR%%/pids pid;
+            location = /voc { voc_webhook calls; }
+        }
+END
+    ok eval { $nginx->wait_log(qr/taking events/) }, "journal $journal: up";
+    return $nginx;
+}
+
+sub post {
+    my ($nginx, $n) = @_;
+    my $client = VocTest::Client->new(port => $nginx->port);
+
+    for (1 .. $n) {
+        $client->post($event)->{status} == 200 or return fail('not accepted');
+    }
+    $client->close;
+}
+
+sub left { my @lines = $_[0]->error_log =~ /\d+ events not pushed.*/g; return @lines }
+
+# ---- a graceful stop --------------------------------------------------------------
+
+# Redis comes back while nginx is about to end.
+for my $journal ('%%DIR%%/journal', 'off') {
+    my $nginx = nginx($journal);
+
+    $redis->cli('DEL', 'voc:events');
+    $redis->pause;
+    post($nginx, 500);
+    kill 'QUIT', $nginx->pid;
+    ok wait_for { $nginx->error_log =~ /gracefully shutting down/ }, 'stopping';
+    sleep 0.3;
+    $redis->resume;
+    $nginx->stop;
+    is $redis->cli('LLEN', 'voc:events'), 500, 'what waits is pushed first';
+    is_deeply [left($nginx)], [], 'nothing is left';
+}
+
+# [what happens to Redis, journal, seconds: from, to, left, further options]
+for my $case (
+    ['away',  '%%DIR%%/journal', 0,   1.5, 'they wait in the journal'],
+    ['away',  'off',             0,   1.5, 'they are lost: the journal is off'],
+    ['hangs', '%%DIR%%/journal', 1.8, 3.5, 'they wait in the journal'],
+    ['hangs', '%%DIR%%/journal', 0.2, 1.5, 'they wait in the journal',
+        main => 'worker_shutdown_timeout 300ms;'],
+    )
+{
+    my ($what, $journal, $from, $to, $left, @options) = @$case;
+    my $nginx = nginx($journal, @options);
+
+    $nginx->expect_log(qr/\[alert\].* events not pushed at exit, they are lost/)
+        if $journal eq 'off';
+    $what eq 'away' ? $redis->stop : $redis->pause;
+    post($nginx, 7);
+    ok eval { $nginx->wait_log(qr/\[error\].*events stay in the journal/) },
+        'told that Redis is away' if $what eq 'away';
+
+    my $start = time;
+    $nginx->stop;
+    my $time = time - $start;
+    cmp_ok $time, '>=', $from, "Redis $what, @options: $time s, it is given time";
+    cmp_ok $time, '<', $to * slow(), 'but not for ever';
+    is_deeply [left($nginx)], ["7 events not pushed at exit, $left"], 'said once';
+    $what eq 'away' ? $redis->start : $redis->resume;
+}
+
+# A stop that is not graceful does not wait.
+{
+    my $nginx = nginx('%%DIR%%/journal');
+
+    $redis->cli('DEL', 'voc:events');
+    $redis->pause;
+    post($nginx, 7);
+    my $start = time;
+    $nginx->terminate;
+    cmp_ok time - $start, '<', 1.5 * slow(), 'SIGTERM: ends at once';
+    $redis->resume;
+    $nginx->start;
+    is scalar(@{[$redis->wait_events(7)]}), 7, 'what was left is pushed then';
+}
+
+# ---- the seat ----------------------------------------------------------------------
+
+# A connection whose requests the given worker serves.
+sub served_by {
+    my ($nginx, $pid) = @_;
+
+    for (1 .. 1000) {
+        my $client = VocTest::Client->new(port => $nginx->port);
+        $client->post('/voc');
+        return $client if (slurp($nginx->dir . '/pids') =~ /(\d+)/g)[-1] == $pid;
+    }
+    die "worker $pid serves nothing";
+}
+
+# A reply of Redis and a wake-up meet in a worker that has lost its seat; where
+# it holds the accept mutex, both are posted, and the first takes all down.
+{
+    my $nginx = nginx('%%DIR%%/journal', events => 'accept_mutex on; accept_mutex_delay 1ms;');
+    my $sent  = 0;
+
+    $redis->cli('DEL', 'voc:events');
+    for (1 .. 12) {
+        my @old    = sort { $a <=> $b } $nginx->workers;
+        my $client = served_by($nginx, $old[1]);
+
+        $redis->pause;
+        $client->post($event);
+        sleep 0.02;
+        kill 'STOP', $old[0];
+        $redis->resume;
+        kill 'HUP', $nginx->pid;
+        my %old = map { $_ => 1 } @old;
+        my @new;
+        wait_for { 2 == (@new = sort { $a <=> $b } grep { !$old{$_} } $nginx->workers) };
+        sleep 0.02;
+        kill 'STOP', $new[0];
+        $client->post($event);
+        kill 'CONT', $old[0];
+        sleep 0.02;
+        kill 'CONT', $new[0];
+        $client->close;
+        wait_for { !grep { -d "/proc/$_" } @old };
+        $sent += 2;
+    }
+    is scalar(@{[$redis->wait_events($sent)]}), $sent, 'all on the list, once';
+    unlike $nginx->error_log, qr/exited on signal/, 'no worker crashed';
+}
+
+# A worker that is killed is replaced, and the next one pushes.
+{
+    my $nginx = nginx('%%DIR%%/journal');
+
+    $nginx->expect_log(qr/\[alert\].*exited on signal 9/);
+    $redis->cli('DEL', 'voc:events');
+    my %old = map { $_ => 1 } $nginx->workers;
+    kill 'KILL', keys %old;
+    ok wait_for { 2 == grep { !$old{$_} } $nginx->workers }, 'new workers';
+    post($nginx, 20);
+    is scalar(@{[$redis->wait_events(20)]}), 20, 'pushed by the new one';
+}
+
+done_testing;
