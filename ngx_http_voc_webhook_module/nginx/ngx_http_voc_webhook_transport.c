@@ -306,6 +306,12 @@ ngx_http_voc_webhook_transport_open(
 
     rc = ngx_event_connect_peer(peer);
 
+    if (rc == NGX_ERROR && ngx_socket_errno == 0) {
+        ngx_http_voc_webhook_transport_report(transport,
+                                  "worker_connections are not enough");
+        return;
+    }
+
     if (rc != NGX_OK && rc != NGX_AGAIN) {
         ngx_http_voc_webhook_transport_report_errno(transport, "connect()",
                                                     ngx_socket_errno);
