@@ -7,9 +7,12 @@
 use strict;
 use warnings;
 
+use List::Util qw(shuffle);
 use Test::More;
 use Time::HiRes qw(sleep time);
 use VocTest qw(wait_for);
+use VocTest::Proxy;
+use VocTest::Redis;
 use VocTest::Rig;
 
 my $seconds = $ENV{VOC_CAMPAIGN_SECONDS} // 20;
@@ -18,17 +21,26 @@ my $seed    = $ENV{VOC_CAMPAIGN_SEED}    // int(rand 1e9);
 diag("VOC_CAMPAIGN_SEED=$seed VOC_CAMPAIGN_SECONDS=$seconds");
 srand $seed;
 
-my $rig = VocTest::Rig->new(
-    redis   => { appendonly => 1 },
-    journal => '%%DIR%%/journal size=64m',
-)->start;
-my ($redis, $nginx) = ($rig->redis, $rig->nginx);
+sub any { return $_[rand @_] }
+
+# By chance, with or without a consumer, and when events are synced.
+my $sync     = any(qw(1s off always));
+my $consumer = any(0, 1);
+note("sync=$sync, ", $consumer ? 'a consumer' : 'no consumer');
+
+my $redis = VocTest::Redis->new(appendonly => 1)->start;
+my $proxy = VocTest::Proxy->new(to => $redis->port)->start;
+my $rig   = VocTest::Rig->new(
+    redis   => $redis,
+    via     => $proxy->port,
+    journal => "%%DIR%%/journal size=64m sync=$sync",
+);
+my $nginx = $rig->nginx->start(http => $rig->http);
+$rig->consume('BLMOVE') if $consumer;
 my $sender = $rig->send(connections => 4, rate => 150);
 
 $nginx->expect_log(qr/\[alert\].*exited on signal 9/,
     qr/\[crit\].*a process holds the journal's lock/);
-
-sub any { return $_[rand @_] }
 
 # What a killed master leaves goes on until it is killed as well.
 sub start_again {
@@ -53,6 +65,16 @@ my %faults = (
     'stop Redis'  => sub { stop_for_a_while($redis->pid) },
     'stop worker' => sub { stop_for_a_while(any($nginx->workers)) },
     'stop pusher' => sub { stop_for_a_while($rig->pusher // return) },
+    'stop nginx'  => sub { $nginx->restart },
+    'terminate nginx' => sub { $nginx->terminate->start },
+    'cut network' => sub {
+        $proxy->mode('cut', 1 + int rand 5000);
+        $redis->cli(qw(CLIENT KILL TYPE normal SKIPME yes));
+        sleep 0.5;
+        $proxy->mode('pass');
+    },
+    'no network'  => sub { $proxy->mode('blackhole'); sleep rand 2; $proxy->mode('pass') },
+    'late bytes'  => sub { $proxy->mode('hold'); sleep 1.5; $proxy->mode('release') },
     'reload'      => sub { $nginx->reload },
     'CLIENT KILL' => sub { $redis->cli(qw(CLIENT KILL TYPE normal SKIPME yes)) },
     'SCRIPT FLUSH' => sub { $redis->cli(qw(SCRIPT FLUSH)) },
@@ -62,7 +84,7 @@ my $end = time + $seconds;
 my %done;
 
 # Each of them once, then at random.
-my @names = sort { rand() <=> 0.5 } sort keys %faults;
+my @names = shuffle(sort keys %faults);
 while (time < $end) {
     my $name  = shift @names // any(sort keys %faults);
     my $pause = 0.2 + rand 1.8;
