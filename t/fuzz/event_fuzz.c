@@ -13,8 +13,7 @@
 static voc_catalogue_t *catalogue;
 static voc_uuid_t *uuid;
 
-/* ---- one reading ---------------------------------------------------------
- */
+/* ---- one reading ------------------------------------------------------ */
 
 typedef struct {
     voc_event_rc rc;
@@ -101,8 +100,7 @@ reading_same(const reading_t *a, const reading_t *b)
            (a->len == 0 || memcmp(a->json, b->json, a->len) == 0);
 }
 
-/* ---- what it came to -----------------------------------------------------
- */
+/* ---- what it came to -------------------------------------------------- */
 
 static void
 check_received(voc_str_t value, uint64_t received)
@@ -254,8 +252,7 @@ check_rejected(const reading_t *r, const model_t *m, voc_str_t field,
     free(json);
 }
 
-/* ---- the same, said otherwise --------------------------------------------
- */
+/* ---- the same, said otherwise ----------------------------------------- */
 
 static uint64_t
 dice(uint64_t *state)
@@ -367,8 +364,7 @@ check_reread(const reading_t *r, const json_t *j, voc_unknown_e unknown,
     free(text);
 }
 
-/* ---- the query alone -----------------------------------------------------
- */
+/* ---- the query alone -------------------------------------------------- */
 
 static void
 check_has(const model_t *m, voc_str_t query, voc_str_t body)

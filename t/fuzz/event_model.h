@@ -34,8 +34,7 @@ typedef struct {
     char *next;
 } model_t;
 
-/* ---- decoding ------------------------------------------------------------
- */
+/* ---- decoding --------------------------------------------------------- */
 
 static inline int
 model_hex(const char *p)
@@ -186,8 +185,7 @@ model_is(voc_str_t s, const char *text)
     return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
 }
 
-/* ---- values --------------------------------------------------------------
- */
+/* ---- values ----------------------------------------------------------- */
 
 /* 1 and YYYY-MM-DDThh:mm:ssZ in out. */
 static inline int
@@ -319,8 +317,7 @@ model_value(const voc_field_t *field, voc_str_t value, char *out,
     }
 }
 
-/* ---- the outcome ---------------------------------------------------------
- */
+/* ---- the outcome ------------------------------------------------------ */
 
 static inline int
 model_is_field(const voc_event_type_t *type, voc_str_t name)

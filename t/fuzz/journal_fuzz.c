@@ -35,8 +35,7 @@ static voc_journal_record_t last;
 static int have_last;
 static uint64_t next; /* the number that the reader stands at */
 
-/* ---- changes -------------------------------------------------------------
- */
+/* ---- changes ---------------------------------------------------------- */
 
 static void
 change(size_t offset, const void *data, size_t len)
@@ -200,8 +199,7 @@ change_op(unsigned op, fuzz_input_t *in)
     changes[op % 8](in);
 }
 
-/* ---- what has to hold ----------------------------------------------------
- */
+/* ---- what has to hold ------------------------------------------------- */
 
 /*
  * Bytes of ring that are in the file.  Of one that is cut short while it is
@@ -268,8 +266,7 @@ check_original(const voc_file_record_t *record)
            memcmp(original->bytes + at, bytes + at, len) == 0;
 }
 
-/* ---- reading -------------------------------------------------------------
- */
+/* ---- reading ---------------------------------------------------------- */
 
 static voc_journal_rc
 read_on(void *buffer, size_t room)
@@ -419,8 +416,7 @@ read_op(unsigned op, fuzz_input_t *in)
     }
 }
 
-/* ---- opening -------------------------------------------------------------
- */
+/* ---- opening ---------------------------------------------------------- */
 
 static voc_journal_rc
 open_adopted(voc_error_t *error)
@@ -492,8 +488,7 @@ check_recovered(void)
     }
 }
 
-/* ---- a run ---------------------------------------------------------------
- */
+/* ---- a run ------------------------------------------------------------ */
 
 static void
 remove_directory(void)

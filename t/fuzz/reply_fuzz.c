@@ -8,357 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "journal_image.h"
-#include "reply_model.h"
-
-/* ASan's; its header is not everywhere. */
-size_t __sanitizer_get_current_allocated_bytes(void);
+#include "reply_world.h"
 
 #define OPS_MAX    200
-#define EVENTS_MAX 600             /* of a run, so that the ring holds all */
-#define MEMORY_MAX (1024 * 1024)   /* bytes that a pusher may take */
-#define CALL_MAX   24              /* commands that one call may send */
-#define SETTLE_MAX 200             /* calls without time going on */
 #define WELL_AGAIN (5 * 60 * 1000) /* ms until all has to be there */
-#define LEFT_N     5               /* events of the leftover, image 1 */
-#define STREAM_MAX (256 * 1024)    /* bytes of a connection's answers */
-
-static struct {
-    voc_pusher_t *pusher;
-    voc_pusher_options_t options;
-    voc_journal_directory_t directory;
-    voc_journal_t *retired;
-    uint64_t now, timer_at, started, connects, most_connects;
-    int connecting, connected, blocked, send_fails;
-    size_t window; /* bytes that send() takes */
-    size_t memory; /* before there was a pusher */
-    model_t redis;
-    char pending[8192]; /* answers that are under way */
-    size_t npending;
-    char stream[STREAM_MAX]; /* that were delivered on this connection */
-    size_t nstream, scanned;
-    uint8_t said[EVENTS_MAX + 2]; /* numbers that were answered, ever */
-    int said_more;                /* a higher one */
-    int foreign;                  /* a cursor that is none of the pusher's */
-} w;
 
 static char directory[256], path[512];
 
-/* ---- what the pusher asks for --------------------------------------------
- */
-
-static void
-world_connect(void *ctx, int rediscover)
-{
-    (void)ctx;
-    (void)rediscover;
-    must(!w.connecting && !w.connected);
-    w.connecting = 1;
-    w.connects++;
-    must(w.connects <= w.most_connects + (w.now - w.started) / 50);
-}
-
-static void
-connection_end(void)
-{
-    w.connecting = w.connected = w.blocked = w.send_fails = 0;
-    w.redis.nsent = w.npending = w.nstream = w.scanned = 0;
-    w.redis.authed = 0;
-}
-
-static void
-world_close(void *ctx)
-{
-    (void)ctx;
-    must(w.connecting || w.connected);
-    connection_end();
-}
-
-static ssize_t
-world_send(void *ctx, const char *data, size_t len)
-{
-    (void)ctx;
-    must(w.connected && len > 0);
-
-    if (w.send_fails) {
-        return -1;
-    }
-    if (len > w.window) {
-        len = w.window;
-    }
-    if (len == 0) {
-        w.blocked = 1;
-        return 0;
-    }
-
-    w.window -= len;
-    must(len <= MODEL_SENT_MAX - w.redis.nsent);
-    memcpy(w.redis.sent + w.redis.nsent, data, len);
-    w.redis.nsent += len;
-    w.redis.commands++;
-    return (ssize_t)len;
-}
-
-static void
-world_timer(void *ctx, uint64_t ms)
-{
-    (void)ctx;
-    w.timer_at = ms == VOC_NO_TIMER ? UINT64_MAX : w.now + ms;
-}
-
-static uint32_t
-world_random(void *ctx)
-{
-    static uint32_t state = 1;
-
-    (void)ctx;
-    state = state * 1664525 + 1013904223;
-    return state >> 4;
-}
-
-static void
-world_log(void *ctx, voc_log_e level, const char *text)
-{
-    size_t i;
-
-    (void)ctx;
-    must(level <= VOC_LOG_NOTICE);
-    must(strlen(text) < 512);
-    must(!w.redis.password || strstr(text, MODEL_PASSWORD) == NULL);
-    for (i = 0; text[i] != '\0'; i++) {
-        must(text[i] >= ' ' && text[i] <= '~');
-    }
-}
-
-static int
-world_may_begin(void *ctx)
-{
-    (void)ctx;
-    return 1;
-}
-
-/* Only what Redis said it has is deleted. */
-static void
-world_retire(void *ctx, voc_journal_t *journal)
-{
-    unsigned i, said = w.said_more;
-
-    (void)ctx;
-    must(w.retired == NULL);
-    w.retired = journal;
-    for (i = LEFT_N; i <= EVENTS_MAX; i++) {
-        said |= w.said[i];
-    }
-    must(said);
-}
-
-static const voc_pusher_ops_t ops = {
-    world_connect, world_close, world_send,      world_timer,
-    world_random,  world_log,   world_may_begin, world_retire};
-
-/* ---- what was answered ---------------------------------------------------
- */
-
-/* Any "$<n>CRLF<n digits>CRLF" in the stream says that number. */
-static void
-scan_one(const char *p, const char *end)
-{
-    char digits[24];
-    unsigned n = 0, i;
-    unsigned long long number;
-
-    for (p++; p < end && *p >= '0' && *p <= '9' && n < 100; p++) {
-        n = n * 10 + (unsigned)(*p - '0');
-    }
-    if (n < 1 || n > 20 || end - p < (ptrdiff_t)n + 4) {
-        return;
-    }
-    p += 2;
-    for (i = 0; i < n; i++) {
-        digits[i] = p[i];
-        if (p[i] < '0' || p[i] > '9') {
-            return;
-        }
-    }
-    digits[n] = '\0';
-
-    number = strtoull(digits, NULL, 10);
-    if (number <= EVENTS_MAX) {
-        w.said[number] = 1;
-    } else {
-        w.said_more = 1;
-    }
-}
-
-static void
-scan(void)
-{
-    size_t from = w.scanned > 48 ? w.scanned - 48 : 0;
-
-    for (; from < w.nstream; from++) {
-        if (w.stream[from] == '$') {
-            scan_one(w.stream + from, w.stream + w.nstream);
-        }
-    }
-    w.scanned = w.nstream;
-}
-
-/* ---- what has to hold ----------------------------------------------------
- */
-
-static void
-check(uint64_t commands)
-{
-    voc_journal_status_t status;
-
-    voc_journal_status(w.options.journal, &status);
-    must(status.tail == 0 || w.said[status.tail]);
-    must(w.redis.commands - commands <= CALL_MAX);
-    must(__sanitizer_get_current_allocated_bytes() <= w.memory + MEMORY_MAX);
-    must(voc_pusher_pending(w.pusher) <= status.head + LEFT_N);
-    must(w.timer_at == UINT64_MAX || w.timer_at >= w.now);
-}
-
-static void
-deliver(const char *data, size_t len)
-{
-    uint64_t commands = w.redis.commands;
-    char *exact;
-
-    if (len == 0 || !w.connected || len > STREAM_MAX - w.nstream) {
-        return;
-    }
-
-    memcpy(w.stream + w.nstream, data, len);
-    w.nstream += len;
-    scan();
-
-    exact = fuzz_alloc(len);
-    memcpy(exact, data, len);
-    voc_pusher_received(w.pusher, w.now, exact, len);
-    free(exact);
-    check(commands);
-}
-
-static void
-deliver_pending(size_t len)
-{
-    char data[sizeof(w.pending)];
-
-    if (len == 0 || len > w.npending) {
-        len = w.npending;
-    }
-    memcpy(data, w.pending, len);
-    w.npending -= len;
-    memmove(w.pending, w.pending + len, w.npending);
-    deliver(data, len);
-}
-
-static void
-answer(const char *data, size_t len)
-{
-    if (len > sizeof(w.pending) - w.npending) {
-        deliver_pending(0);
-    }
-    if (w.connected && len <= sizeof(w.pending) - w.npending) {
-        memcpy(w.pending + w.npending, data, len);
-        w.npending += len;
-    }
-}
-
-/* One command off the connection; 0 where none is complete. */
-static int
-serve(const char *instead)
-{
-    static model_command_t command;
-    char out[256];
-    size_t size = model_next(&w.redis, &command);
-
-    if (size == 0) {
-        return 0;
-    }
-
-    if (instead == NULL) {
-        model_answer(&w.redis, &command, out);
-        instead = out;
-    }
-    model_drop(&w.redis, size);
-    answer(instead, strlen(instead));
-    return 1;
-}
-
-/* ---- time ----------------------------------------------------------------
- */
-
-static void
-retire(void)
-{
-    char id[VOC_JOURNAL_ID_LEN];
-    voc_str_t str = {id, sizeof(id)};
-    voc_error_t error;
-
-    memcpy(id, voc_journal_id(w.retired).data, sizeof(id));
-    must(voc_journal_retire(w.retired, &error) == 0);
-    w.retired = NULL;
-    voc_pusher_retired(w.pusher, w.now, str);
-}
-
-/* What happens by itself, without time going on. */
-static int
-step(int serving)
-{
-    uint64_t commands = w.redis.commands;
-
-    if (w.connecting) {
-        w.connecting = 0;
-        w.connected = 1;
-        voc_pusher_connected(w.pusher, w.now);
-    } else if (w.retired != NULL) {
-        retire();
-    } else if (w.blocked && w.window > 0) {
-        w.blocked = 0;
-        voc_pusher_writable(w.pusher, w.now);
-    } else if (serving && w.connected && serve(NULL)) {
-        return 1;
-    } else if (serving && w.npending > 0) {
-        deliver_pending(0);
-    } else if (w.timer_at <= w.now) {
-        w.timer_at = UINT64_MAX;
-        voc_pusher_timer(w.pusher, w.now);
-    } else {
-        return 0;
-    }
-
-    check(commands);
-    return 1;
-}
-
-static void
-settle(int serving)
-{
-    unsigned steps = 0;
-
-    while (step(serving)) {
-        must(++steps < SETTLE_MAX);
-    }
-}
-
-static void
-pass(uint64_t ms, int serving)
-{
-    uint64_t end = w.now + ms, times = 0;
-
-    settle(serving);
-    while (w.timer_at <= end) {
-        must(++times < 100 + ms / 5);
-        w.now = w.timer_at;
-        settle(serving);
-    }
-    w.now = end;
-}
-
-/* ---- events of the script ------------------------------------------------
- */
+/* ---- events of the script --------------------------------------------- */
 
 static void
 append(unsigned n, int wake)
@@ -396,15 +53,28 @@ typed(fuzz_input_t *in)
     static const char *const forms[] = {
         "+%s\r\n",       "-%s\r\n",     ":%s\r\n",     "$1\r\n%.1s\r\n",
         "*1\r\n+%s\r\n", "*-1\r\n%.0s", "$-1\r\n%.0s", "*0\r\n%.0s"};
+    static const char *const numbers[] = {"$",       "$", "$0", "*1\r\n$",
+                                          "*2\r\n$", "+", ":",  "-"};
     char text[512], given[256] = "0";
+    voc_journal_status_t status;
+    uint64_t number;
     const uint8_t *data;
+    int n;
     unsigned how = (unsigned)fuzz_take(in, 1);
     size_t len;
 
     if (how & 64) {
-        sprintf(given, "%llu", (unsigned long long)fuzz_take(in, 2));
-        sprintf(text, how & 32 ? "$%zu\r\n%s\r\n" : "*1\r\n$%zu\r\n%s\r\n",
-                strlen(given), given);
+        number = fuzz_take(in, 2);
+        if (how & 32) {
+            voc_journal_status(w.options.journal, &status);
+            number = status.head - number % (status.head + 1) % 8;
+        }
+        len = (size_t)sprintf(given, "%" PRIu64, number);
+        n = sprintf(text, "%s", numbers[how % 8]);
+        if (how % 8 < 5) {
+            n += sprintf(text + n, "%zu\r\n", len);
+        }
+        sprintf(text + n, "%s\r\n", given);
     } else {
         len = fuzz_bytes(in, fuzz_take(in, 1), &data);
         if (len > 0) {
@@ -414,6 +84,7 @@ typed(fuzz_input_t *in)
         snprintf(text, sizeof(text), forms[how % 8], given);
     }
 
+    w.exact = 0;
     if (how & 128) {
         serve(text);
     } else {
@@ -439,14 +110,37 @@ static const char *const errors[] = {
     "-UNBLOCKED x\r\n",
     "-\r\n"};
 
+/* Any bytes, so many times. */
+static void
+anything(unsigned times, fuzz_input_t *in)
+{
+    static char text[256 * 256];
+    const uint8_t *data;
+    size_t len = fuzz_bytes(in, fuzz_take(in, 1), &data), n = 0;
+
+    for (; len > 0 && times > 0; times--, n += len) {
+        memcpy(text + n, data, len);
+    }
+    deliver(text, n);
+    w.exact = 0;
+}
+
+/* For a second someone else has always been there before. */
+static void
+quarrel(void)
+{
+    w.quarrel = 1;
+    append(1, 1);
+    pass(1000, 1);
+    w.quarrel = 0;
+    w.exact = 0;
+}
+
 static void start_pusher(void);
 
 static void
 happen(unsigned op, fuzz_input_t *in)
 {
-    const uint8_t *data;
-    size_t len;
-
     switch (op % 16) {
     case 0:
         serve(NULL);
@@ -460,8 +154,7 @@ happen(unsigned op, fuzz_input_t *in)
         break;
     case 3: /* anything at all */
         deliver_pending(0);
-        len = fuzz_bytes(in, fuzz_take(in, 1), &data);
-        deliver((const char *)data, len);
+        anything(op & 16 ? (unsigned)fuzz_take(in, 1) : 1, in);
         break;
     case 4:
         serve(errors[fuzz_take(in, 1) % 16]);
@@ -494,26 +187,32 @@ happen(unsigned op, fuzz_input_t *in)
             sprintf(w.redis.live.value, "%" PRIu64, w.redis.live.listed);
         } else {
             w.redis.live.value[0] = '\0';
+            w.exact = 0;
         }
         w.redis.loaded = 0;
         break;
     case 13:
         sprintf(w.redis.live.value, "%s", op & 16 ? "01" : "9999");
         w.foreign = 1;
+        w.exact = 0;
         break;
     case 14:
         voc_pusher_free(w.pusher);
         connection_end();
         start_pusher();
+        w.exact = 0;
         break;
     default:
-        voc_pusher_timer(w.pusher, w.now);
+        if (op & 16) {
+            quarrel();
+        } else {
+            voc_pusher_timer(w.pusher, w.now);
+        }
         break;
     }
 }
 
-/* ---- a run ---------------------------------------------------------------
- */
+/* ---- a run ------------------------------------------------------------ */
 
 static void
 remove_directory(void)
@@ -603,7 +302,8 @@ start(unsigned how)
     memset(&w, 0, offsetof(__typeof__(w), stream));
     w.nstream = w.scanned = 0;
     memset(w.said, 0, sizeof(w.said));
-    w.said_more = w.foreign = 0;
+    w.said_more = w.foreign = w.quarrel = 0;
+    w.exact = 1;
     w.redis.sent = sent;
     w.now = w.started = 1000;
     w.options.key = (voc_str_t)voc_str(MODEL_KEY);
@@ -646,6 +346,7 @@ is_done(void)
 static void
 finish(void)
 {
+    const voc_pusher_counters_t *counters;
     uint64_t end = w.now + WELL_AGAIN;
 
     cut();
@@ -662,7 +363,11 @@ finish(void)
 
     pass(2000, 1);
     must(is_done());
-    must(voc_pusher_counters(w.pusher)->lost == 0);
+    counters = voc_pusher_counters(w.pusher);
+    must(counters->lost == 0);
+    must(!w.exact ||
+         counters->pushed == w.redis.live.listed + counters->replayed +
+                                 (w.options.directory ? LEFT_N : 0));
 }
 
 int

@@ -67,8 +67,7 @@ model_payload(char *out, uint64_t seq)
     return (size_t)sprintf(out, "{\"n\":%" PRIu64, seq * 7919);
 }
 
-/* ---- what was said -------------------------------------------------------
- */
+/* ---- what was said ---------------------------------------------------- */
 
 /* Takes "<type><n>CRLF" off; 0: it is not all there. */
 static inline int
@@ -124,8 +123,7 @@ model_drop(model_t *m, size_t size)
     m->nsent -= size;
 }
 
-/* ---- what is answered ----------------------------------------------------
- */
+/* ---- what is answered ------------------------------------------------- */
 
 static inline model_cursor_t *
 model_cursor(model_t *m, voc_str_t key)
