@@ -103,6 +103,16 @@ setup() {
     fi
 }
 
+# What clang's sanitizers and libFuzzer link to came with clang itself up to
+# Ubuntu 22.04; since then it is a package that clang only recommends.
+setup_libfuzzer() {
+    mkdir -p "$build"
+    clang -fsanitize=fuzzer,address,undefined -x c -o "$build/probe" - \
+        2>/dev/null <<< 'int LLVMFuzzerTestOneInput(void *data, long size)
+            { return data == 0 && size > 0; }' || setup libclang-rt-dev
+    rm -f "$build/probe"
+}
+
 # ---- nginx's sources -----------------------------------------------------
 
 nginx_version() {
@@ -518,6 +528,7 @@ test_suite() {
     done
     [ ${#files[@]} -gt 0 ] || files=(t/*.t)
     build "$packages_test"
+    setup_libfuzzer
     VOC_BUILD=$build exec prove -I t/lib "${files[@]}"
 }
 
