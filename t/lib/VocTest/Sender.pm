@@ -20,8 +20,9 @@ package VocTest::Sender;
 #   $sender->accepted;          # callids that got their 200, in their order
 #                               # on their connection: [[...], [...], ...]
 #   $sender->count('200');      # answers of a kind: a status, 'broken'
-#                               # (no whole answer) or 'refused'
-#   $sender->others;            # lines that are neither 200, broken, refused
+#                               # (no whole answer), 'handshake' (broken
+#                               # there), 'refused' (no connection)
+#   $sender->others;            # lines with another status than 200
 #
 # A callid is <name>-<connection>-<number>; numbers grow on a connection.  It
 # is written down before it is sent: whatever is on the list and not in sent()
@@ -144,7 +145,7 @@ sub take {
     }
     $self->{counts}{$what}++;
     push @{ $self->{accepted}[$i] }, $callid if $what eq '200';
-    push @{ $self->{others} }, $line if $what !~ /^(?:200|broken|refused)$/;
+    push @{ $self->{others} }, $line if $what !~ /^(?:200|broken|handshake|refused)$/;
     return;
 }
 
@@ -178,8 +179,9 @@ sub run {
 
     while (!$stop && (!$options{count} || $sequence < $options{count})) {
         if (!eval { $client->connect if !$client->usable; 1 }) {
+            my $what = $@ =~ /^TLS/ ? 'handshake' : 'refused';
+            $say->($what, '-', $@ =~ s/\s+/ /gr);
             $client->close;
-            $say->('refused', '-', $@ =~ s/\s+/ /gr);
             sleep 0.02;
             next;
         }
