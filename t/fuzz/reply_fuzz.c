@@ -254,26 +254,36 @@ live_journal(void)
     return journal;
 }
 
-/* What an earlier start left: as image 1, with the payloads of the model. */
+/* What an earlier start left, with the payloads of the model. */
 static void
-left_journal(void)
+left_image(image_t *left)
 {
-    static image_t left;
-    char payload[64];
+    uint8_t *ring = left->bytes + VOC_FILE_RING;
     voc_file_record_t record;
+    char payload[64];
     uint64_t end = 0, seq;
-    FILE *file = fopen(path, "wb");
 
-    must(file != NULL);
-    image_make(&left, 0, 0, 0, 0);
+    image_make(left, 0, 0, 0, 0);
     for (seq = 1; seq <= LEFT_N; seq++) {
         memset(&record, 0, sizeof(record));
         record.seq = seq;
         record.offset = end;
         record.length = (uint32_t)model_payload(payload, seq);
-        memcpy(left.bytes + VOC_FILE_RING + end + 40, payload, record.length);
-        must(image_sign(left.bytes + VOC_FILE_RING, IMAGE_RING, &record));
+        memcpy(ring + end + 40, payload, record.length);
+        must(image_sign(ring, IMAGE_RING, &record));
         end += voc_record_size(record.length);
+    }
+}
+
+static void
+left_journal(void)
+{
+    static image_t left;
+    FILE *file = fopen(path, "wb");
+
+    must(file != NULL);
+    if (left.bytes[0] == 0) {
+        left_image(&left);
     }
     must(fwrite(left.bytes, 1, IMAGE_SIZE, file) == IMAGE_SIZE);
     must(fclose(file) == 0);
