@@ -200,6 +200,21 @@ typedef struct {
 voc_journal_rc voc_journal_adopt(voc_journal_directory_t *directory,
                                  voc_journal_t **journal, voc_error_t *error);
 
+/*
+ * The same for the pusher of a journal, in turn.  A reload may leave more
+ * than one for a while, of this journal and of those that it follows: only
+ * one of them drains leftovers, and none that is newer than a journal which
+ * others still push.  BUSY: not yet, and nothing else comes before it.
+ * mine: the caller was the last one who drained.
+ */
+voc_journal_rc voc_journal_adopt_next(voc_journal_t *live,
+                                      voc_journal_directory_t *directory,
+                                      int mine, voc_journal_t **journal,
+                                      voc_error_t *error);
+
+/* Called before the fork; previous is closed after journal. */
+void voc_journal_follow(voc_journal_t *journal, voc_journal_t *previous);
+
 /* Leaves the file with this id alone from now on. */
 void voc_journal_refuse(voc_journal_directory_t *directory, voc_str_t id);
 

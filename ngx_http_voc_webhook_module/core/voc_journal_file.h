@@ -102,10 +102,13 @@ typedef struct {
     _Alignas(64) _Atomic uint32_t sleeping;
     _Atomic int failed; /* errno, for ever; 0: none */
     _Atomic uint64_t synced;
+    _Atomic uint64_t drained[2]; /* generation and id of the leftover */
+    _Atomic int followed;        /* another journal came in its place */
 } voc_journal_shared_t;
 
 struct voc_journal_s {
     voc_journal_shared_t *shared;
+    voc_journal_t *previous; /* that this one follows; NULL: none */
     void *map;       /* the file, or the ring in memory */
     size_t map_size; /* bytes */
     char *ring;
@@ -149,7 +152,8 @@ typedef enum {
     VOC_POINT_TEMPORARY, /* create: locked under its temporary name, */
     VOC_POINT_FILLED,    /* ... allocated and written, */
     VOC_POINT_NAMED,     /* ... renamed */
-    VOC_POINT_DELETED    /* retire: the name is gone */
+    VOC_POINT_DELETED,   /* retire: the name is gone */
+    VOC_POINT_ADOPTED    /* a leftover's turn has come */
 } voc_point_e;
 
 /* NULL but in the simulator; journal: NULL while it is created. */
@@ -226,9 +230,16 @@ int voc_record_load(const voc_journal_t *journal,
 uint64_t voc_record_find(const voc_journal_t *journal, uint64_t place,
                          uint64_t limit);
 
+/* ---- voc_journal_recover.c ---- */
+
+/* Takes fd over.  OK with *journal, else nothing is left. */
+voc_journal_rc voc_journal_open(const char *path, int fd,
+                                voc_journal_t **journal, voc_error_t *error);
+
 /* ---- voc_journal_create.c ---- */
 
 /* <generation>-<id>.journal, each 16 digits; 46 with ".", ".tmp", no NUL */
+#define VOC_FILE_NAME     "%016" PRIx64 "-%016" PRIx64 ".journal"
 #define VOC_FILE_NAME_LEN 41
 #define VOC_FILE_NAME_ID  17 /* where the id stands in it */
 

@@ -1,4 +1,4 @@
-/* What an earlier start left behind: adopt, inspect, recover. */
+/* What an earlier start left behind: opened, inspected, recovered. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,9 +115,8 @@ voc_open_file(voc_journal_t *journal, voc_error_t *error)
     return voc_open_map(journal, size, error);
 }
 
-/* Takes fd over.  OK with *journal, else nothing is left. */
-static voc_journal_rc
-voc_open_journal(const char *path, int fd, voc_journal_t **journal,
+voc_journal_rc
+voc_journal_open(const char *path, int fd, voc_journal_t **journal,
                  voc_error_t *error)
 {
     voc_journal_rc rc;
@@ -155,170 +154,7 @@ voc_journal_inspect(const char *path, voc_journal_t **journal,
         return VOC_JOURNAL_FAILED;
     }
 
-    return voc_open_journal(path, fd, journal, error);
-}
-
-/* ---- adopting ----------------------------------------------------------- */
-
-typedef struct {
-    char after[VOC_FILE_NAME_LEN + 1];
-    char next[VOC_FILE_NAME_LEN + 1]; /* "": none */
-} voc_adopt_t;
-
-/* Of fixed length and in lower case: the names' order is the files' age. */
-static int
-voc_adopt_one(void *ctx, const char *name)
-{
-    voc_adopt_t *adopt = ctx;
-
-    if (voc_file_generation(name) != 0 && strcmp(name, adopt->after) > 0 &&
-        (adopt->next[0] == '\0' || strcmp(name, adopt->next) < 0)) {
-        memcpy(adopt->next, name, VOC_FILE_NAME_LEN + 1);
-    }
-
-    return 0;
-}
-
-/* A file is remembered by its id: an inode may become another file's. */
-static uint64_t
-voc_refused_key(const char *id)
-{
-    char digits[VOC_JOURNAL_ID_LEN + 1];
-
-    memcpy(digits, id, VOC_JOURNAL_ID_LEN);
-    digits[VOC_JOURNAL_ID_LEN] = '\0';
-    return strtoull(digits, NULL, 16);
-}
-
-static int
-voc_is_refused(const voc_journal_directory_t *directory, uint64_t key)
-{
-    unsigned i;
-
-    for (i = 0; i < directory->nrefused; i++) {
-        if (directory->refused[i] == key) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-void
-voc_journal_refuse(voc_journal_directory_t *directory, voc_str_t id)
-{
-    uint64_t key = voc_refused_key(id.data);
-
-    if (!voc_is_refused(directory, key) &&
-        directory->nrefused < VOC_JOURNAL_REFUSED_MAX) {
-        directory->refused[directory->nrefused++] = key;
-    }
-}
-
-/* OK; EMPTY: in use or gone; REFUSED; FAILED. */
-static voc_journal_rc
-voc_adopt_file(int directory, const char *name, const char *path,
-               voc_journal_t **journal, voc_error_t *error)
-{
-    int fd, number;
-
-    fd = openat(directory, name,
-                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd == -1) {
-        if (errno == ENOENT) {
-            return VOC_JOURNAL_EMPTY;
-        }
-        voc_journal_error(error, errno, "cannot open journal \"%s\"", path);
-        return VOC_JOURNAL_REFUSED;
-    }
-
-    if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-        number = errno;
-        close(fd);
-        if (number == EWOULDBLOCK) {
-            return VOC_JOURNAL_EMPTY;
-        }
-        voc_journal_error(error, number, "cannot lock journal \"%s\"", path);
-        return VOC_JOURNAL_REFUSED;
-    }
-
-    /* It may have been drained and deleted before we had the lock. */
-    if (!voc_file_is(directory, name, fd)) {
-        close(fd);
-        return VOC_JOURNAL_EMPTY;
-    }
-
-    return voc_open_journal(path, fd, journal, error);
-}
-
-static voc_journal_rc
-voc_adopt_named(voc_journal_directory_t *directory, int fd, const char *name,
-                voc_journal_t **journal, voc_error_t *error)
-{
-    voc_str_t id = {name + VOC_FILE_NAME_ID, VOC_JOURNAL_ID_LEN};
-    voc_journal_rc rc;
-    char *path;
-
-    if (directory->nrefused == VOC_JOURNAL_REFUSED_MAX ||
-        voc_is_refused(directory, voc_refused_key(id.data))) {
-        return VOC_JOURNAL_EMPTY;
-    }
-
-    if (asprintf(&path, "%s/%s", directory->path, name) == -1) {
-        voc_journal_error(error, ENOMEM, "no memory for journal \"%s\"", name);
-        return VOC_JOURNAL_FAILED;
-    }
-
-    rc = voc_adopt_file(fd, name, path, journal, error);
-    if (rc == VOC_JOURNAL_REFUSED) {
-        voc_journal_refuse(directory, id);
-    }
-
-    free(path);
-    return rc;
-}
-
-voc_journal_rc
-voc_journal_adopt(voc_journal_directory_t *directory, voc_journal_t **journal,
-                  voc_error_t *error)
-{
-    voc_journal_rc rc = VOC_JOURNAL_EMPTY;
-    voc_adopt_t adopt;
-    int fd, number;
-
-    *journal = NULL;
-    memset(&adopt, 0, sizeof(adopt));
-
-    fd = open(directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    number = errno;
-
-    if (fd != -1) {
-        voc_file_clean(fd);
-    }
-
-    while (rc == VOC_JOURNAL_EMPTY) {
-        adopt.next[0] = '\0';
-        if (fd == -1 || voc_file_each(fd, voc_adopt_one, &adopt) == -1) {
-            voc_journal_error(error, fd == -1 ? number : errno,
-                              "cannot look for journals in \"%s\"",
-                              directory->path);
-            rc = VOC_JOURNAL_FAILED;
-            break;
-        }
-
-        if (adopt.next[0] == '\0') {
-            break;
-        }
-
-        memcpy(adopt.after, adopt.next, sizeof(adopt.after));
-        rc = voc_adopt_named(directory, fd, adopt.next, journal, error);
-    }
-
-    if (fd != -1) {
-        close(fd);
-    }
-
-    return rc;
+    return voc_journal_open(path, fd, journal, error);
 }
 
 /* ---- recovering --------------------------------------------------------- */

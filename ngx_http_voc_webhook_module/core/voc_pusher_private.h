@@ -139,6 +139,8 @@ struct voc_pusher_s {
     voc_source_t left;
     voc_source_t *source; /* NULL: leftovers are looked for */
     int begun;            /* the live one may be pushed */
+    int waits;            /* another pusher drains leftovers, */
+    int drains;           /* or it is us who did last */
     int asleep;
 
     voc_batch_t batch;

@@ -97,7 +97,8 @@ voc_pusher_adopt(voc_pusher_t *p)
     for (i = 0; rc == VOC_JOURNAL_REFUSED && i < VOC_JOURNAL_REFUSED_MAX;
          i++) {
         memset(&error, 0, sizeof(error));
-        rc = voc_journal_adopt(p->options.directory, &journal, &error);
+        rc = voc_journal_adopt_next(p->live.journal, p->options.directory,
+                                    p->drains, &journal, &error);
 
         if (rc == VOC_JOURNAL_REFUSED) {
             voc_pusher_log(p, VOC_LOG_WARN, "journal: %s", error.text);
@@ -114,9 +115,15 @@ voc_pusher_adopt(voc_pusher_t *p)
 
     p->directory_failed = 0;
 
+    p->waits = rc == VOC_JOURNAL_BUSY;
+    if (p->waits && !p->begun) {
+        p->rescan_at = p->now + VOC_PUSHER_TURN;
+    }
+
     if (rc == VOC_JOURNAL_OK) {
         memset(&p->left, 0, sizeof(p->left));
         p->left.journal = journal;
+        p->drains = 1;
         voc_pusher_awake(p);
     }
 }
@@ -169,7 +176,7 @@ static void
 voc_pusher_go_live(voc_pusher_t *p)
 {
     if (!p->begun) {
-        p->begun = p->ops.may_begin(p->ctx);
+        p->begun = !p->waits && p->ops.may_begin(p->ctx);
     }
 
     if (p->begun) {

@@ -219,6 +219,7 @@ test_killed(void **state)
             while (voc_journal_acknowledge(journal, record.seq, record.end) ==
                    VOC_JOURNAL_BUSY) {
                 assert_true(++busy < 1000);
+                poll(NULL, 0, 1);
             }
         }
 
