@@ -1,0 +1,376 @@
+/* A run: what happens next, by chance, and its end. */
+
+#include "sim.h"
+
+#define STEPS     1500
+#define BURST     400
+#define CALM_MAX  (600 * 1000) /* ms until all has to be on the list */
+#define SPIN_MAX  100000
+
+static uint32_t
+some_length(void)
+{
+    switch (roll(16)) {
+    case 0:
+        return PAYLOAD_MIN + roll(3000);
+    case 1:
+        return sim.rate[FAULT_BURST] != 0 && roll(4) == 0
+                   ? PAYLOAD_MIN + roll(15 * 1024)
+                   : PAYLOAD_MIN;
+    default:
+        return PAYLOAD_MIN + roll(200);
+    }
+}
+
+static void
+some_events(void)
+{
+    proc_t *p = proc_any();
+    unsigned n, serial;
+
+    if (p == NULL) {
+        return;
+    }
+
+    n = 1 + roll(4);
+    if (fault(FAULT_BURST)) {
+        n = roll(BURST);
+    }
+
+    serial = p->serial;
+    while (n-- > 0 && p->serial == serial && !p->task.used) {
+        proc_append(p, some_length());
+    }
+}
+
+static void
+wake_up(void)
+{
+    int i;
+    proc_t *p;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        p = &sim.procs[i];
+        if (p->serial != 0 && p->pusher != NULL && !p->task.used &&
+            !p->starting && sim.stores[p->store].wake &&
+            sim.stores[p->store].seat == p->serial) {
+            sim.stores[p->store].wake = 0;
+            proc_call(p, CALL_WAKE, NULL, 0);
+        }
+    }
+}
+
+/* Timers that are due, in the order of their time. */
+static void
+time_to(uint64_t to)
+{
+    proc_t *p, *next;
+    unsigned spins = 0;
+
+    do {
+        next = NULL;
+        for (p = sim.procs; p < sim.procs + PROCS_MAX; p++) {
+            if (p->serial != 0 && !p->task.used && p->timer_at <= to &&
+                (next == NULL || p->timer_at < next->timer_at)) {
+                next = p;
+            }
+        }
+        if (next != NULL) {
+            if (next->timer_at > sim.now) {
+                sim.now = next->timer_at;
+            }
+            proc_timer(next);
+        }
+    } while (next != NULL && roll(3) && ++spins < SPIN_MAX);
+
+    if (next == NULL && to > sim.now) {
+        sim.now = to;
+    }
+}
+
+static void
+some_process(void)
+{
+    proc_t *p = proc_any();
+
+    if (p == NULL) {
+        return;
+    }
+
+    if (p->task.used) {
+        proc_resume(p);
+    } else if (p->nretiring > 0) {
+        proc_retire(p);
+    } else if (p->connecting) {
+        net_connecting(p);
+    } else if (p->exiting && roll(20) == 0) {
+        proc_exit(p);
+    } else if (fault(FAULT_KILL_WORKER)) {
+        proc_die(p);
+    }
+}
+
+/* ---- what goes wrong ----------------------------------------------------- */
+
+/* A pusher that is late does not outlive what Redis loses. */
+static void
+redis_loses(int failover)
+{
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        sim.procs[i].late = 0;
+    }
+    redis_restart(1, failover);
+}
+
+static void
+faults_of_redis(void)
+{
+    if (fault(FAULT_ERROR)) {
+        redis_error();
+    }
+    if (fault(FAULT_GARBAGE)) {
+        sim.redis.garbage = 1;
+    }
+    if (fault(FAULT_SCRIPT_FLUSH)) {
+        sim.redis.loaded = 0;
+    }
+    if (fault(FAULT_RESTART)) {
+        redis_restart(0, 0);
+    }
+    if (fault(FAULT_RESTORE)) {
+        redis_loses(0);
+    }
+    if (fault(FAULT_FAILOVER)) {
+        redis_loses(1);
+    }
+    if (fault(FAULT_DOWN)) {
+        sim.redis.down_until = sim.now + roll(20000);
+        redis_restart(0, 0);
+    }
+    if (fault(FAULT_REPLICA)) {
+        sim.redis.replica_until = sim.now + roll(5000);
+    }
+    if (roll(40) == 0) {
+        redis_snapshot();
+    }
+}
+
+static void
+faults_of_nginx(void)
+{
+    if (fault(FAULT_KILL_ALL)) {
+        life_kill_all();
+    }
+    if (fault(FAULT_RELOAD)) {
+        life_reload(0);
+    }
+    if (fault(FAULT_RESIZE)) {
+        life_reload(1);
+    }
+    if (fault(FAULT_SECOND)) {
+        life_second();
+    }
+    if (sim.current == -1 && roll(4)) {
+        life_start();
+    }
+}
+
+static void
+faults_of_the_network(void)
+{
+    conn_t *c = net_any();
+
+    if (c == NULL) {
+        return;
+    }
+    if (fault(FAULT_CUT)) {
+        net_cut(c);
+    } else if (fault(FAULT_MUTE)) {
+        c->mute = 1;
+    } else if (c->old_master && roll(100) == 0) {
+        net_server_gone(0);
+    }
+}
+
+static void
+step(void)
+{
+    sim.steps++;
+
+    switch (roll(16)) {
+    case 0:
+        some_events();
+        break;
+    case 1:
+        faults_of_redis();
+        break;
+    case 2:
+        faults_of_nginx();
+        break;
+    case 3:
+        faults_of_the_network();
+        break;
+    case 4:
+    case 5:
+        time_to(sim.now + roll(roll(4) ? 50 : 3000));
+        break;
+    case 6:
+    case 7:
+        some_process();
+        break;
+    case 8:
+        wake_up();
+        break;
+    default:
+        net_step();
+        break;
+    }
+}
+
+/* ---- its end ------------------------------------------------------------- */
+
+static void
+calm_processes(void)
+{
+    int i;
+    proc_t *p;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        p = &sim.procs[i];
+        while (p->serial != 0 && p->task.used) {
+            proc_resume(p);
+        }
+        while (p->serial != 0 && p->nretiring > 0 && !p->task.used) {
+            proc_retire(p);
+        }
+        if (p->serial != 0 && p->exiting) {
+            proc_exit(p);
+        } else if (p->serial != 0 && p->connecting) {
+            net_connecting(p);
+        }
+    }
+}
+
+static int
+calm_done(void)
+{
+    int i, up = 0;
+    proc_t *p;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        p = &sim.procs[i];
+        if (p->serial == 0 || p->pusher == NULL) {
+            continue;
+        }
+        if (voc_pusher_pending(p->pusher) > 0) {
+            return 0;
+        }
+        up += voc_pusher_counters(p->pusher)->up;
+    }
+
+    return up == 1 && world_files(0) == 1 && oracle_complete();
+}
+
+static uint64_t
+calm_next_timer(void)
+{
+    uint64_t at = SIM_NEVER;
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0 && sim.procs[i].timer_at < at) {
+            at = sim.procs[i].timer_at;
+        }
+    }
+
+    return at;
+}
+
+static void
+calm_settle(void)
+{
+    uint64_t until = sim.now + CALM_MAX, at;
+    unsigned spins = 0;
+
+    do {
+        do {
+            if (++spins > SPIN_MAX) {
+                fail("it spins");
+            }
+            calm_processes();
+            wake_up();
+        } while (net_flush());
+
+        if (calm_done()) {
+            return;
+        }
+
+        at = calm_next_timer();
+        time_to(at > sim.now ? at : sim.now);
+    } while (at != SIM_NEVER && sim.now < until);
+
+    oracle_final();
+    fail("it does not come to its end: %u files", world_files(0));
+}
+
+static void
+finish(void)
+{
+    int i;
+
+    sim.calm = 1;
+    sim.redis.errors = 0;
+    sim.redis.garbage = 0;
+    sim.redis.down_until = sim.redis.loading_until = 0;
+    sim.redis.replica_until = 0;
+    net_server_gone(0);
+
+    if (sim.current == -1) {
+        calm_processes();
+        life_start();
+    }
+    calm_settle();
+
+    /* and it goes on working */
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0) {
+            proc_append(&sim.procs[i], PAYLOAD_MIN);
+        }
+    }
+    calm_settle();
+    oracle_final();
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0) {
+            proc_exit(&sim.procs[i]);
+        }
+    }
+    for (i = 0; i < sim.nstores; i++) {
+        voc_journal_close(sim.stores[i].master);
+    }
+}
+
+void
+run(uint64_t seed)
+{
+    unsigned steps;
+
+    world_begin(seed);
+    voc_journal_point = task_point;
+    sim.workers = 1 + roll(3);
+    sim.redis.password = roll(4) == 0;
+    if (roll(4) == 0) {
+        redis_snapshot(); /* of nothing at all */
+    }
+
+    life_start();
+    for (steps = STEPS / 4 + roll(STEPS); steps > 0; steps--) {
+        step();
+    }
+    finish();
+
+    say("%u events, %zu on the list", sim.nappends, sim.redis.state.nlist);
+    world_end();
+}
