@@ -7,7 +7,7 @@ use warnings;
 use File::Copy qw(copy);
 use Test::More;
 use Time::HiRes qw(sleep);
-use VocTest qw(wait_for);
+use VocTest qw(reap spawn wait_for);
 use VocTest::Proxy;
 use VocTest::Rig;
 
@@ -65,6 +65,29 @@ sub logged {
     $sender->wait_more(50);
     $redis->cli(qw(CONFIG SET maxmemory 0));
     right($rig, 'maxmemory reached');
+
+    $redis->cli(qw(CONFIG SET min-replicas-to-write 1));
+    $nginx->wait_log(qr/\[error\].*NOREPLICAS/);
+    $sender->wait_more(50);
+    $redis->cli(qw(CONFIG SET min-replicas-to-write 0));
+    right($rig, 'too few replicas');
+
+    $redis->cli(qw(CONFIG SET maxclients 1));
+    $redis->cli(qw(CLIENT KILL TYPE normal SKIPME yes));
+    $nginx->wait_log(qr/\[error\].*max number of clients/);
+    $sender->wait_more(50);
+    $redis->cli(qw(CONFIG SET maxclients 1000));
+    right($rig, 'too many clients');
+
+    # A script of someone else that does not end.
+    $redis->cli(qw(CONFIG SET lua-time-limit 50));
+    my $script = spawn('/dev/null', 'redis-cli', '-s', $redis->socket,
+        'EVAL', 'while true do end', 0);
+    $nginx->wait_log(qr/\[error\].*BUSY/);
+    $sender->wait_more(50);
+    wait_for { eval { $redis->cli(qw(SCRIPT KILL)) } };
+    wait_for { reap($script) };
+    right($rig, 'a script that blocks Redis');
 
     $nginx->expect_log(qr/\[alert\].*WRONGTYPE/);
     $rig->take('SET', 'voc:events', 'a string');
