@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use Test::More;
+use Time::HiRes qw(sleep);
 use VocTest qw(wait_for);
 use VocTest::Client qw(query sample);
 use VocTest::Nginx;
@@ -208,8 +209,12 @@ cmp_ok $accepted, '>', 50, 'after some events';
 problem_is $plain->post('/plain?event=x'), 400, 'unknown_event', undef,
     'which is the last check';
 
+problem_is $plain->post("/plain?$good"), 503, 'queue_full', undef, 'still';
+is scalar(() = $nginx->error_log =~ /is full|queue_full/g), 1, 'logged once';
 $redis->start;
 ok wait_for { $plain->post("/plain?$good")->{status} == 200 },
     'accepted again once Redis takes them';
+ok wait_for { sleep 0.1; $plain->post("/plain?$good"); $nginx->error_log =~ /accepted again/ },
+    'which is said';
 
 done_testing;

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use Test::More;
 use VocTest qw(slurp wait_for);
 use VocTest::Client qw(query sample);
@@ -29,6 +30,7 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
         location = /limit { voc_webhook calls; limit_except GET { deny all; } }
         location = /rewritten { rewrite ^ /voc last; }
         location = /more { rewrite ^ /voc?crm_id=more last; }
+        location = /set  { set \$args "event=nonsense"; rewrite ^ /voc last; }
         location = /error { voc_webhook calls; error_page 400 405 /page; }
         location = /page { return 200 "page"; }
         location = /handler { voc_webhook calls;
@@ -199,9 +201,14 @@ is event_of(in_pieces("Transfer-Encoding: chunked\r\nExpect: 100-continue",
 is in_pieces('Transfer-Encoding: chunked', "5000\r\n", 'x=' . 'y' x 12_000)
     ->json->{reason}, 'body_too_large', 'a large chunked form';
 $client->close;
-is in_pieces('Content-Length: 10241')->json->{reason}, 'body_too_large',
-    'a large form, refused unread';
+my $large = in_pieces('Content-Length: 10241');
+is $large->json->{reason}, 'body_too_large', 'a large form, refused unread';
+is $large->{headers}{connection}, 'close', 'what is too much is not read';
 $client->close;
+my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $nginx->port('PLAIN'));
+print {$socket} "POST /off HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    . "Content-Length: 9999999\r\n\r\n";
+like scalar(<$socket>), qr{^HTTP/1.1 413 }, 'and not asked for';
 is event_of($client->post('/voc?' . fresh(), body => 'x' x 10_000))->{callid},
     'call' . ($sent - 1), 'a large body beside the query is discarded';
 is event_of($client->post('/voc?' . fresh()))->{callid}, 'call' . ($sent - 1),
@@ -216,6 +223,8 @@ is event_of($client->post('/rewritten?' . fresh(crm_id => undef)
     . '&a=#&crm_id=x'))->{crm_id}, 'x', 'rewritten: # is data';
 is event_of($client->post('/more?' . fresh(crm_id => undef)))->{crm_id},
     'more', 'rewritten with arguments';
+is $client->post('/set?event=sense12#&' . fresh())->json->{reason},
+    'unknown_event', 'arguments that were set hold, whatever was sent';
 is $client->post('/error?event=x')->json->{reason}, 'unknown_event',
     'error_page leaves the answer alone';
 

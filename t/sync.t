@@ -69,6 +69,7 @@ open my $source, '>', "$dir/slow.c" or die $!;
 print $source <<'END';
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -84,16 +85,20 @@ fdatasync(int fd)
     }
     close(log);
     usleep(MS * 1000);
+#ifdef FAILS
+    errno = EIO;
+    return -1;
+#endif
     return real(fd);
 }
 END
 close $source;
 
 sub slow_disk {
-    my ($ms) = @_;
+    my ($ms, @flags) = @_;
 
     unlink "$dir/syncs";
-    system("@{[ $ENV{CC} // 'gcc' ]} -shared -fPIC -DMS=$ms"
+    system("@{[ $ENV{CC} // 'gcc' ]} -shared -fPIC -DMS=$ms @flags"
         . " -DSYNCS='\"$dir/syncs\"' -o $dir/slow.so $dir/slow.c -ldl") == 0
         or die 'no compiler';
     return (env => { LD_PRELOAD => "$dir/slow.so" });
@@ -157,6 +162,28 @@ SKIP: {
     kill 'QUIT', $nginx->pid;
     $nginx->stop;
     unlike $nginx->error_log, qr/exited on signal/, 'worker_shutdown_timeout';
+
+    # What is not due is synced at the end.
+    $nginx = nginx('%%DIR%%/journal sync=1d', workers => 1, slow_disk(0));
+    VocTest::Client->new(port => $nginx->port)->post('/voc?' . query(sample('ivrOption')));
+    ok !-e "$dir/syncs", 'sync=1d';
+    $nginx->stop;
+    is -s "$dir/syncs", 1, 'synced at the end';
+
+    # The first error is final.
+    for my $sync (qw(always 10ms)) {
+        $nginx = nginx("%%DIR%%/journal sync=$sync", workers => 1, slow_disk(50, '-DFAILS'));
+        $nginx->expect_log(qr/\[(crit|alert)\].*journal .*Input\/output error/);
+        my $client = VocTest::Client->new(port => $nginx->port);
+        my $answer = $client->post('/voc?' . query(sample('ivrOption')));
+        is $answer->{status}, $sync eq 'always' ? 503 : 200, "sync=$sync fails";
+        ok eval { $nginx->wait_log(qr/cannot be written; .*Input\/output error/) }, 'it is said';
+        $answer = $client->post('/voc?' . query(sample('ivrOption')));
+        is $answer->json->{reason}, 'journal_error', 'and stays so';
+        is $answer->{headers}{'retry-after'}, 1, 'Retry-After';
+        is -s "$dir/syncs", 1, 'without another try';
+        $nginx->stop;
+    }
 
     # More journals than the thread pool has room for.
     $nginx = VocTest::Nginx->new(workers => 1, slow_disk(50),
