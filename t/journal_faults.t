@@ -85,9 +85,11 @@ SKIP: {
 
 # ---- the file, under a running nginx -------------------------------------------------
 
+# Cut to nothing, the next append finds out; else the next sync.
 for my $what (qw(truncated halved deleted)) {
-    my $rig = VocTest::Rig->new(journal => '%%DIR%%/journal size=16m sync=10ms')
-        ->start;
+    my $sync = $what eq 'truncated' ? '1m' : '10ms';
+    my $rig = VocTest::Rig->new(
+        journal => "%%DIR%%/journal size=16m sync=$sync")->start;
     my $nginx = $rig->nginx;
     my ($file) = $rig->journals;
     my $sender = $rig->send(%load);
