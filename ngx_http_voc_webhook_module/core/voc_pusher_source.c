@@ -463,14 +463,27 @@ voc_pusher_first_empty(voc_pusher_t *p)
     }
 }
 
-/* Records between the last one read and seq could not be read. */
+/*
+ * Records between the last one read and seq could not be read.  What is
+ * acknowledged is in Redis: another pusher was faster, and we have to go.
+ */
 void
 voc_pusher_passed(voc_pusher_t *p, uint64_t seq)
 {
     uint64_t from;
     voc_source_t *source = p->source;
+    voc_journal_status_t status;
 
     from = source->read > source->lost ? source->read : source->lost;
+
+    if (seq <= from + 1) {
+        return;
+    }
+
+    voc_journal_status(source->journal, &status);
+    if (from < status.tail) {
+        from = status.tail;
+    }
 
     if (seq <= from + 1) {
         return;
