@@ -478,6 +478,7 @@ ngx_http_voc_webhook_init_module(ngx_cycle_t *cycle)
 {
     ngx_uint_t i;
     ngx_http_voc_webhook_queue_t **queue;
+    ngx_http_voc_webhook_store_t *store;
     ngx_http_voc_webhook_main_conf_t *vmcf;
 
     vmcf = ngx_http_cycle_get_module_main_conf(cycle,
@@ -489,8 +490,15 @@ ngx_http_voc_webhook_init_module(ngx_cycle_t *cycle)
     queue = vmcf->queues.elts;
 
     for (i = 0; i < vmcf->queues.nelts; i++) {
-        if (queue[i]->store) {
-            queue[i]->store->used = 1;
+        store = queue[i]->store;
+        if (store == NULL) {
+            continue;
+        }
+
+        store->used = 1;
+
+        if (store->previous) {
+            voc_journal_follow(store->journal, store->previous->journal);
         }
     }
 

@@ -345,7 +345,6 @@ ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data)
     if (store->directory.len == 0
         || ngx_http_voc_webhook_store_same_directory(store, queue))
     {
-        voc_journal_follow(queue->store->journal, store->journal);
         queue->store->previous = store;
         store->followed = 1;
         return NGX_OK;
