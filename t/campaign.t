@@ -80,7 +80,9 @@ my %faults = (
     'SCRIPT FLUSH' => sub { $redis->cli(qw(SCRIPT FLUSH)) },
 );
 
-my $end = time + $seconds;
+my $start   = time;
+my $end     = $start + $seconds;
+my $minutes = 0;
 my %done;
 
 # Each of them once, then at random.
@@ -88,11 +90,16 @@ my @names = shuffle(sort keys %faults);
 while (time < $end) {
     my $name  = shift @names // any(sort keys %faults);
     my $pause = 0.2 + rand 1.8;
-    note(sprintf '%6.1f s: %s', $seconds - ($end - time), $name);
+    note(sprintf '%6.1f s: %s', time - $start, $name);
     $done{$name}++;
     $faults{$name}->();
     wait_for { $nginx->workers == 2 } or BAIL_OUT('nginx has lost a worker');
     sleep $pause;
+
+    # A long one says early what is wrong.
+    next if time - $start < 60 * (1 + $minutes);
+    $minutes++;
+    $rig->verify("$minutes min", others => 1) or last;
 }
 
 $sender->wait_more(10)->stop;

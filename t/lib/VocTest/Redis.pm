@@ -96,8 +96,10 @@ sub start {
         $self->{pid}
             = spawn($log, 'redis-server', "$self->{dir}/redis.conf");
         my $up = wait_for {
-            # Not PING, whose errors Redis.pm hides.
-            reap($self->{pid}) ? 'ended' : eval { $self->cli('ECHO', 'up') }
+            # Not PING, whose errors Redis.pm hides, nor ECHO, which a Redis
+            # that loads its file answers.
+            reap($self->{pid}) ? 'ended'
+                : eval { $self->cli('EXISTS', 'up'); 'up' }
         };
         if (($up // '') eq 'up') {
             $self->{started} = 1;
