@@ -5,13 +5,15 @@
  * waits has to get there.
  */
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "reply_world.h"
 
-#define OPS_MAX    200
-#define WELL_AGAIN (5 * 60 * 1000) /* ms until all has to be there */
+#define OPS_MAX      200
+#define APPENDED_MAX (VOC_JOURNAL_SIZE_MIN - 4096) /* bytes */
+#define WELL_AGAIN   (5 * 60 * 1000) /* ms until all has to be there */
 
 static char directory[256], path[512];
 
@@ -22,11 +24,14 @@ append(unsigned n, int wake)
 {
     voc_journal_t *journal = w.options.journal;
     voc_journal_status_t status;
-    char payload[64];
+    char payload[MODEL_PAYLOAD_MAX];
     uint64_t seq, commands = w.redis.commands;
 
     voc_journal_status(journal, &status);
     for (seq = status.head; n > 0 && seq < EVENTS_MAX; n--) {
+        if (voc_journal_head(journal).end > APPENDED_MAX) {
+            break; /* else what Redis may lose is not held */
+        }
         must(voc_journal_append(journal, payload,
                                 model_payload(payload, seq + 1), 0,
                                 &seq) == VOC_JOURNAL_OK);
@@ -110,6 +115,24 @@ static const char *const errors[] = {
     "-UNBLOCKED x\r\n",
     "-\r\n"};
 
+/* A byte of the live journal or the leftover is not what it was. */
+static void
+damage(unsigned of_left, fuzz_input_t *in)
+{
+    size_t place = fuzz_take(in, 2);
+    int fd;
+
+    if (!of_left) {
+        w.options.journal->ring[place] ^= 0x10;
+    } else if ((fd = open(path, O_WRONLY)) != -1) {
+        must(pwrite(fd, "", 1, (off_t)(VOC_FILE_RING + place % 512)) == 1);
+        close(fd);
+    }
+
+    w.redis.damaged = 1;
+    w.exact = 0;
+}
+
 /* Any bytes, so many times. */
 static void
 anything(unsigned times, fuzz_input_t *in)
@@ -143,7 +166,11 @@ happen(unsigned op, fuzz_input_t *in)
 {
     switch (op % 16) {
     case 0:
-        serve(NULL);
+        if (op & 32) {
+            damage(op & 16, in);
+        } else {
+            serve(NULL);
+        }
         break;
     case 1:
         serve(NULL);
@@ -166,6 +193,8 @@ happen(unsigned op, fuzz_input_t *in)
         append((unsigned)fuzz_take(in, 1), op & 16);
         break;
     case 7:
+        w.not_yet ^= (op & 32) != 0;
+        w.hang ^= (op & 64) != 0;
         pass(fuzz_take(in, 1), 0);
         break;
     case 8:
@@ -260,7 +289,7 @@ left_image(image_t *left)
 {
     uint8_t *ring = left->bytes + VOC_FILE_RING;
     voc_file_record_t record;
-    char payload[64];
+    char payload[MODEL_PAYLOAD_MAX];
     uint64_t end = 0, seq;
 
     image_make(left, 0, 0, 0, 0);
@@ -312,7 +341,7 @@ start(unsigned how)
     memset(&w, 0, offsetof(__typeof__(w), stream));
     w.nstream = w.scanned = 0;
     memset(w.said, 0, sizeof(w.said));
-    w.said_more = w.foreign = w.quarrel = 0;
+    w.said_more = w.foreign = w.quarrel = w.hang = w.not_yet = 0;
     w.exact = 1;
     w.redis.sent = sent;
     w.now = w.started = 1000;
@@ -347,7 +376,7 @@ is_done(void)
 
     voc_journal_status(w.options.journal, &status);
     return status.pending == 0 && voc_pusher_pending(w.pusher) == 0 &&
-           w.redis.live.listed == status.head &&
+           (w.redis.live.listed == status.head || w.redis.damaged) &&
            voc_pusher_counters(w.pusher)->up &&
            (w.options.directory == NULL || access(path, F_OK) != 0);
 }
@@ -359,6 +388,7 @@ finish(void)
     const voc_pusher_counters_t *counters;
     uint64_t end = w.now + WELL_AGAIN;
 
+    w.hang = w.not_yet = 0;
     cut();
     w.window = SIZE_MAX;
     if (w.foreign) {
@@ -374,7 +404,7 @@ finish(void)
     pass(2000, 1);
     must(is_done());
     counters = voc_pusher_counters(w.pusher);
-    must(counters->lost == 0);
+    must(counters->lost == 0 || w.redis.damaged);
     must(!w.exact ||
          counters->pushed == w.redis.live.listed + counters->replayed +
                                  (w.options.directory ? LEFT_N : 0));
