@@ -49,6 +49,15 @@ cmp_ok $sender->count('broken'), '<=', 10 * 4, 'one request a connection at most
     $rig->verify('kill -9 of the master: its workers go on',
         nothing => 'refused');
     is $sender->count('broken'), $broken, 'nobody notices';
+
+    # They hold the port; the start that fails takes its journal along.
+    my @journals = $rig->journals;
+    $nginx->expect_log(qr/\[emerg\].*could not bind|\[emerg\].*bind\(\)/);
+    my $status = system(join ' ', (map {"'$_'"} $nginx->command('-c',
+            $nginx->dir . '/nginx.conf')), '2>/dev/null');
+    isnt $status, 0, 'nginx does not start beside them';
+    is "@{[ $rig->journals ]}", "@journals", 'and leaves no journal';
+    $rig->verify('nor does it push their events');
     $nginx->kill->start;
     $sender->wait_more(50);
     $rig->verify('a new master, once they are gone');
