@@ -29,7 +29,8 @@ crashed(int signo)
 int
 main(int argc, char **argv)
 {
-    uint64_t seed, from, count = 1, events = 0;
+    uint64_t seed, from, count = 1, events = 0, full = 0, replayed = 0,
+             pushed = 0;
     unsigned met[FAULT_N] = {0};
     struct timespec a, b;
     int i, many = argc == 4 && strcmp(argv[1], "--seeds") == 0;
@@ -56,14 +57,18 @@ main(int argc, char **argv)
         alarm(RUN_MAX);
         run(seed);
         events += sim.nappends;
+        full += sim.full;
+        replayed += sim.replayed;
+        pushed += sim.pushed;
         for (i = 0; i < FAULT_N; i++) {
             met[i] += sim.met[i];
         }
     }
     clock_gettime(CLOCK_MONOTONIC, &b);
 
-    printf("%" PRIu64 " seeds, %" PRIu64 " events, %.1f seconds;", count,
-           events,
+    printf("%" PRIu64 " seeds, %" PRIu64 " events, FULL %" PRIu64
+           ", PUSHED %" PRIu64 ", REPLAYED %" PRIu64 ", %.1f seconds;",
+           count, events, full, pushed, replayed,
            (double)(b.tv_sec - a.tv_sec) +
                (double)(b.tv_nsec - a.tv_nsec) / 1e9);
     for (i = 0; i < FAULT_N; i++) {

@@ -50,7 +50,7 @@ net_drop(conn_t *c)
 static void
 truncate_at_random(bytes_t *b)
 {
-    if (b->len > 0 && roll(3)) {
+    if (b->len > 0 && roll(2)) {
         b->len = roll((uint32_t)b->len + 1);
     }
 }
@@ -70,7 +70,7 @@ net_leave(conn_t *c)
 
     c->down.len = 0;
     truncate_at_random(&c->up);
-    if (c->closed || roll(4) == 0) {
+    if (c->closed || roll(8) == 0) {
         net_drop(c);
     }
 }

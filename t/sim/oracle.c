@@ -122,6 +122,7 @@ oracle_returned(uint32_t append, voc_journal_rc rc, uint64_t seq)
         if (a->seq != 0) {
             fail("%s was refused, but published", append_name(append));
         }
+        sim.full += rc == VOC_JOURNAL_FULL;
         a->fate = APPEND_REFUSED;
         return;
     }
@@ -418,6 +419,7 @@ oracle_push(const char *id, uint64_t *previous, const char *item, size_t len,
 
     oracle_gap(s, *previous + 1, seq);
     oracle_order(n);
+    oracle_kept_from(s, seq + 1); /* who pushes this knows they are due */
     a->on_list = 1;
     *previous = seq;
     return n;

@@ -10,13 +10,11 @@
 static uint32_t
 some_length(void)
 {
-    switch (roll(16)) {
+    switch (roll(sim.large ? 3 : 16)) {
     case 0:
         return PAYLOAD_MIN + roll(3000);
     case 1:
-        return sim.rate[FAULT_BURST] != 0 && roll(4) == 0
-                   ? PAYLOAD_MIN + roll(15 * 1024)
-                   : PAYLOAD_MIN;
+        return sim.large ? PAYLOAD_MIN + roll(15 * 1024) : PAYLOAD_MIN;
     default:
         return PAYLOAD_MIN + roll(200);
     }
@@ -214,7 +212,7 @@ step(void)
         break;
     case 4:
     case 5:
-        time_to(sim.now + roll(roll(4) ? 50 : 3000));
+        time_to(sim.now + roll(roll(sim.pace) ? 20 : 3000));
         break;
     case 6:
     case 7:
@@ -361,6 +359,8 @@ run(uint64_t seed)
     voc_journal_point = task_point;
     sim.workers = 1 + roll(3);
     sim.redis.password = roll(4) == 0;
+    sim.large = roll(3) == 0;
+    sim.pace = 4 + roll(60);
     if (roll(4) == 0) {
         redis_snapshot(); /* of nothing at all */
     }

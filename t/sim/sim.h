@@ -225,6 +225,9 @@ typedef struct {
     proc_t procs[PROCS_MAX];
     unsigned serials;
     unsigned workers;
+    unsigned pace; /* of so many steps in time one is long */
+    int large; /* events that fill a journal soon */
+    unsigned full; /* of them were refused for that */
     conn_t conns[CONNS_MAX];
     redis_t redis;
     uint64_t ids;
