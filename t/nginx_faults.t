@@ -190,7 +190,9 @@ is scalar(grep { !/^503 \S+ journal_error / } @others), 0,
 
 # ---- another size, a binary upgrade: two journals at work ---------------------------------
 
-$rig = VocTest::Rig->new(journal => '%%DIR%%/journal size=4m');
+# The new binary of a sanitizer's build wants what the old one had.
+$rig = VocTest::Rig->new(journal => '%%DIR%%/journal size=4m',
+    main => join '', map {"env $_;\n"} qw(LD_PRELOAD ASAN_OPTIONS));
 ($redis, $nginx) = ($rig->redis, $rig->nginx);
 $redis->start;
 daemon($nginx);
