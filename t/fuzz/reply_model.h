@@ -32,7 +32,7 @@ typedef struct {
     int loaded;
     int authed;
     int password;
-    int damaged; /* the journal: records may be missing */
+    unsigned damaged; /* so many records may be missing */
 } model_t;
 
 typedef struct {

@@ -25,7 +25,8 @@ static struct {
     voc_pusher_options_t options;
     voc_journal_directory_t directory;
     voc_journal_t *retired;
-    uint64_t now, timer_at, started, connects, most_connects;
+    uint64_t now, timer_at, started, connects, most_connects,
+        connecting_since;
     int connecting, connected, blocked, send_fails;
     size_t window; /* bytes that send() takes */
     size_t memory; /* before there was a pusher */
@@ -52,6 +53,7 @@ world_connect(void *ctx, int rediscover)
     (void)rediscover;
     must(!w.connecting && !w.connected);
     w.connecting = 1;
+    w.connecting_since = w.now;
     w.connects++;
     must(w.connects <= w.most_connects + (w.now - w.started) / 50);
 }
@@ -213,6 +215,7 @@ check(uint64_t commands)
     must(__sanitizer_get_current_allocated_bytes() <= w.memory + MEMORY_MAX);
     must(voc_pusher_pending(w.pusher) <= status.head + LEFT_N);
     must(w.timer_at == UINT64_MAX || w.timer_at >= w.now);
+    must(!w.exact || voc_pusher_counters(w.pusher)->lost <= w.redis.damaged);
 }
 
 static void
@@ -345,6 +348,8 @@ settle(int serving)
     while (step(serving)) {
         must(++steps < SETTLE_MAX);
     }
+    must(!w.connecting ||
+         w.now < w.connecting_since + w.options.connect_timeout);
 }
 
 static void
