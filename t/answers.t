@@ -27,6 +27,9 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
                              voc_webhook_unknown_fields reject; }
         location = /open   { voc_webhook calls; voc_webhook_https off;
                              client_max_body_size 0; }
+        location = /drop   { voc_webhook calls; voc_webhook_https off;
+                             client_max_body_size 4m;
+                             voc_webhook_unknown_fields drop; }
     }
     server {
         listen 127.0.0.1:%%PORT_TLS%% ssl;
@@ -97,6 +100,14 @@ is $plain->post("/plain?$good", body => 'x' x 100)->{status}, 200,
     'a body of that size';
 is $plain->post("/open?$good", body => 'x' x 100_000)->{status}, 200,
     'client_max_body_size 0';
+
+my @form = (headers => ['Content-Type' => 'application/x-www-form-urlencoded']);
+problem_is $plain->post('/open', body => "$good&x=" . 'y' x 20_000, @form), 413,
+    'body_too_large', undef, 'an event that no record of this journal holds';
+is $plain->post('/drop', body => "$good&x=" . 'y' x 1_000_000, @form)->{status}, 200,
+    'a form of nearly 1 MiB';
+problem_is $plain->post('/drop', body => "$good&x=" . 'y' x 1_050_000, @form), 413,
+    'body_too_large', undef, 'of more';
 
 my %malformed = (
     'a lone %'             => "$good&x=%",

@@ -223,7 +223,7 @@ is event_of($client->post('/rewritten?' . fresh(crm_id => undef)
     . '&a=#&crm_id=x'))->{crm_id}, 'x', 'rewritten: # is data';
 is event_of($client->post('/more?' . fresh(crm_id => undef)))->{crm_id},
     'more', 'rewritten with arguments';
-is $client->post('/set?event=sense12#&' . fresh())->json->{reason},
+is $client->post('/set?event=sense123#&' . fresh())->json->{reason},
     'unknown_event', 'arguments that were set hold, whatever was sent';
 is $client->post('/error?event=x')->json->{reason}, 'unknown_event',
     'error_page leaves the answer alone';

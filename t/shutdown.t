@@ -65,6 +65,17 @@ for my $journal ('%%DIR%%/journal', 'off') {
     is_deeply [left($nginx)], [], 'nothing is left';
 }
 
+# With nothing to push there is nothing to wait for.
+{
+    my $nginx = nginx('%%DIR%%/journal');
+
+    post($nginx, 3);
+    ok wait_for { $redis->cli('LLEN', 'voc:events') >= 503 }, 'all pushed';
+    my $start = time;
+    $nginx->stop;
+    cmp_ok time - $start, '<', 1.5 * slow(), 'ends at once';
+}
+
 # [what happens to Redis, journal, seconds: from, to, left, further options]
 for my $case (
     ['away',  '%%DIR%%/journal', 0,   1.5, 'they wait in the journal'],
@@ -110,14 +121,32 @@ for my $case (
 
 # ---- the seat ----------------------------------------------------------------------
 
+# The old worker leaves what waits to the next one, without a word.
+{
+    my $nginx = nginx('%%DIR%%/journal');
+
+    $redis->cli('DEL', 'voc:events');
+    $redis->pause;
+    post($nginx, 7);
+    my $start = time;
+    $nginx->reload(old => 1);
+    cmp_ok time - $start, '<', 1.5 * slow(), 'the old workers do not wait for Redis';
+    is_deeply [left($nginx)], [], 'nor is anything left';
+    $redis->resume;
+    is scalar(@{[$redis->wait_events(7)]}), 7, 'pushed by the new one';
+}
+
 # A connection whose requests the given worker serves.
 sub served_by {
     my ($nginx, $pid) = @_;
 
     for (1 .. 1000) {
         my $client = VocTest::Client->new(port => $nginx->port);
+        my $before = -s $nginx->dir . '/pids';
         $client->post('/voc');
-        return $client if (slurp($nginx->dir . '/pids') =~ /(\d+)/g)[-1] == $pid;
+        wait_for { -s $nginx->dir . '/pids' > $before };
+        my ($last) = slurp($nginx->dir . '/pids') =~ /(\d+)\n\z/;
+        return $client if $last == $pid;
     }
     die "worker $pid serves nothing";
 }

@@ -211,8 +211,9 @@ END
 
 # ---- the file under a running nginx -------------------------------------------------------
 
-for my $what (qw(truncated deleted)) {
-    my $nginx  = nginx('%%DIR%%/journal sync=10ms');
+for my $case (['truncated', '10ms'], ['deleted', '10ms'], ['deleted', 'off']) {
+    my ($what, $sync) = @$case;
+    my $nginx  = nginx("%%DIR%%/journal sync=$sync");
     my $client = VocTest::Client->new(port => $nginx->port);
     my ($file) = glob $nginx->dir . '/journal/*.journal';
 
