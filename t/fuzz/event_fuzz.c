@@ -157,6 +157,19 @@ check_extra(const json_t *j, unsigned *at, const model_t *m,
     }
 }
 
+/* What the sender is told, and what is logged. */
+static void
+check_answer(const reading_t *r, const model_t *m)
+{
+    char answer[VOC_JSON_ACCEPTED_MAX], text[VOC_JSON_ACCEPTED_MAX];
+    size_t len = voc_json_accepted(answer, r->id);
+
+    sprintf(text, "{\"status\":\"accepted\",\"id\":\"%.36s\"}", r->id);
+    must(model_is((voc_str_t){answer, len}, text));
+    must(voc_str_equal(voc_event_callid(&r->event),
+                       model_find(m, (voc_str_t)voc_str("callid"))->value));
+}
+
 /* Every member, in its order, with the value that was sent. */
 static void
 check_accepted(const reading_t *r, const model_t *m, voc_unknown_e unknown,
@@ -417,6 +430,7 @@ check_one(const model_t *m, voc_str_t query, voc_str_t body,
         must(r.len <= sizeof(text));
         json_read(&json, r.json, r.len, text);
         check_accepted(&r, m, unknown, received, &json);
+        check_answer(&r, m);
         check_reread(&r, &json, unknown, received, seed);
     } else {
         check_rejected(&r, m, field, &json, text);
