@@ -44,8 +44,8 @@ die() { say "$*"; exit 1; }
 
 packages_build="gcc make nginx libhiredis-dev libpcre2-dev libssl-dev
     zlib1g-dev redis-server openssl curl"
-packages_test="libcmocka-dev clang valgrind perl libio-socket-ssl-perl
-    libredis-perl"
+packages_test="libcmocka-dev clang valgrind faketime perl
+    libio-socket-ssl-perl libredis-perl"
 
 installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
