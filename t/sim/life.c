@@ -39,8 +39,8 @@ store_create(void)
 {
     static const uint64_t sizes[] = {64 * 1024, 64 * 1024, 68 * 1024,
                                      128 * 1024};
-    voc_journal_options_t options = {sim.directory, sizes[roll(4)],
-                                     (uid_t)-1, (gid_t)-1};
+    voc_journal_options_t options = {sim.directory, sizes[roll(4)], (uid_t)-1,
+                                     (gid_t)-1};
     store_t *store = &sim.stores[sim.nstores];
     task_t task;
 

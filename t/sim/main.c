@@ -30,7 +30,7 @@ int
 main(int argc, char **argv)
 {
     uint64_t seed, from, count = 1, events = 0, full = 0, replayed = 0,
-             pushed = 0;
+                         pushed = 0;
     unsigned met[FAULT_N] = {0};
     struct timespec a, b;
     int i, many = argc == 4 && strcmp(argv[1], "--seeds") == 0;

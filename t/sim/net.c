@@ -126,7 +126,8 @@ net_forget(proc_t *p)
     p->connecting = 0;
 }
 
-/* ---- connecting ---------------------------------------------------------- */
+/* ---- connecting ----------------------------------------------------------
+ */
 
 static conn_t *
 net_free_conn(void)
@@ -180,7 +181,8 @@ net_connecting(proc_t *p)
     proc_call(p, CALL_CONNECTED, NULL, 0);
 }
 
-/* ---- bytes on their way -------------------------------------------------- */
+/* ---- bytes on their way --------------------------------------------------
+ */
 
 static size_t
 some(size_t len)
@@ -328,7 +330,8 @@ net_flush(void)
     return any;
 }
 
-/* ---- what the pusher asks for -------------------------------------------- */
+/* ---- what the pusher asks for --------------------------------------------
+ */
 
 static void
 op_connect(void *ctx, int rediscover)
@@ -420,6 +423,6 @@ op_retire(void *ctx, voc_journal_t *journal)
     p->retiring[p->nretiring++] = journal;
 }
 
-const voc_pusher_ops_t sim_ops = {op_connect, op_close,  op_send,
-                                  op_timer,   op_random, op_log,
+const voc_pusher_ops_t sim_ops = {op_connect,   op_close,  op_send,
+                                  op_timer,     op_random, op_log,
                                   op_may_begin, op_retire};

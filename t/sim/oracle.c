@@ -69,7 +69,8 @@ append_numbered(uint32_t n, uint64_t seq)
     a->seq = seq;
 }
 
-/* ---- appending ---------------------------------------------------------- */
+/* ---- appending ----------------------------------------------------------
+ */
 
 size_t
 payload_write(char *out, uint32_t append, uint32_t length)
@@ -186,7 +187,8 @@ append_writes(const append_t *a)
     }
 }
 
-/* ---- the journal's tail -------------------------------------------------- */
+/* ---- the journal's tail --------------------------------------------------
+ */
 
 static void
 oracle_pushed_to(int s, uint64_t seq, const char *what)
@@ -285,7 +287,8 @@ oracle_point(voc_point_e point, voc_journal_t *journal)
     }
 }
 
-/* ---- Redis --------------------------------------------------------------- */
+/* ---- Redis ---------------------------------------------------------------
+ */
 
 /* {payload},"seq":"<id>:<number>"}: the append's, and its number. */
 static uint32_t
@@ -312,8 +315,8 @@ oracle_parse(const char *item, size_t len, int s, uint64_t *seq)
     }
 
     n = payload_write(want, append, a->length);
-    tail = n + (size_t)sprintf(want + n, ",\"seq\":\"%s:",
-                               sim.stores[a->store].id);
+    tail = n + (size_t)sprintf(want + n,
+                               ",\"seq\":\"%s:", sim.stores[a->store].id);
     if (len < tail + 3 || memcmp(item, want, tail) != 0 ||
         memcmp(item + len - 2, "\"}", 2) != 0) {
         fail("event %u is not pushed as it was accepted: %.60s", append,
@@ -467,7 +470,8 @@ oracle_cursor_made(const char *id, uint64_t number, int to_old)
     }
 }
 
-/* ---- the pusher ---------------------------------------------------------- */
+/* ---- the pusher ----------------------------------------------------------
+ */
 
 /* The turn of journal s has come: what those before it accepted is pushed. */
 void
@@ -497,7 +501,8 @@ oracle_pusher_ends(const voc_pusher_counters_t *counters)
     sim.replayed += counters->replayed;
 }
 
-/* ---- in the end ---------------------------------------------------------- */
+/* ---- in the end ----------------------------------------------------------
+ */
 
 static int
 append_missing(const append_t *a)

@@ -8,7 +8,8 @@
 
 #include "sim.h"
 
-/* ---- fork ---------------------------------------------------------------- */
+/* ---- fork ----------------------------------------------------------------
+ */
 
 /* The same pages once more, at another address. */
 static void *
@@ -86,7 +87,8 @@ proc_start(int store, int first)
     return p;
 }
 
-/* ---- and its end --------------------------------------------------------- */
+/* ---- and its end ---------------------------------------------------------
+ */
 
 static void
 proc_resign(proc_t *p)
@@ -184,7 +186,8 @@ proc_any(void)
     }
 }
 
-/* ---- what it does, at once or as a task ---------------------------------- */
+/* ---- what it does, at once or as a task ----------------------------------
+ */
 
 int
 store_locked(int store)
@@ -264,7 +267,8 @@ do_append(void *data)
     p->data = copy;
 
     this_append = n;
-    rc = voc_journal_append(p->journal, copy, length, 1700000000000 + n, &seq);
+    rc =
+        voc_journal_append(p->journal, copy, length, 1700000000000 + n, &seq);
     oracle_returned(n, rc, seq);
     this_append = 0;
 
@@ -402,7 +406,8 @@ proc_timer(proc_t *p)
     }
 }
 
-/* ---- a drained file is deleted ------------------------------------------- */
+/* ---- a drained file is deleted -------------------------------------------
+ */
 
 static void
 do_retire(void *data)

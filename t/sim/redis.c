@@ -11,7 +11,8 @@ static char *argv[ARGS_MAX];
 static size_t lens[ARGS_MAX];
 static unsigned argc;
 
-/* ---- its state ----------------------------------------------------------- */
+/* ---- its state -----------------------------------------------------------
+ */
 
 static redis_state_t *
 state_of(const conn_t *c)
@@ -68,7 +69,8 @@ redis_free(void)
     free(sim.redis.list);
 }
 
-/* ---- replies ------------------------------------------------------------- */
+/* ---- replies -------------------------------------------------------------
+ */
 
 static void
 reply_line(conn_t *c, char type, const char *text)
@@ -89,9 +91,17 @@ reply_bulk(conn_t *c, const char *text)
     bytes_add(&c->down, "\r\n", 2);
 }
 
-/* ---- the script ---------------------------------------------------------- */
+/* ---- the script ----------------------------------------------------------
+ */
 
-typedef enum { OP_GET, OP_COMPARE, OP_SET_SAME, OP_PUSH, OP_SET, OP_RETURN } op_e;
+typedef enum {
+    OP_GET,
+    OP_COMPARE,
+    OP_SET_SAME,
+    OP_PUSH,
+    OP_SET,
+    OP_RETURN
+} op_e;
 
 static const char *const ops[] = {
     [OP_GET] = "local cursor = redis.call('GET', KEYS[2]) or ''\n",
@@ -235,15 +245,17 @@ redis_eval(conn_t *c, int by_sha1)
     }
 
     if (sim.now < r->replica_until && !c->old_master) {
-        reply_line(c, '-', "READONLY You can't write against a read only "
-                           "replica.");
+        reply_line(c, '-',
+                   "READONLY You can't write against a read only "
+                   "replica.");
         return;
     }
 
     script_run(c);
 }
 
-/* ---- commands ------------------------------------------------------------ */
+/* ---- commands ------------------------------------------------------------
+ */
 
 static void
 redis_set(conn_t *c)

@@ -72,29 +72,14 @@ void
 redis_error(void)
 {
     static const char *const errors[] = {
-        "LOADING x",
-        "BUSY x",
-        "MASTERDOWN x",
-        "CLUSTERDOWN x",
-        "TRYAGAIN x",
-        "ERR max number of clients reached",
-        "READONLY x",
-        "UNBLOCKED x",
-        "NOREPLICAS x",
-        "OOM x",
-        "MISCONF x",
-        "NOAUTH x",
-        "WRONGPASS x",
-        "NOPERM x",
-        "ERR invalid password",
-        "WRONGTYPE x",
-        "CROSSSLOT x",
-        "ERR unknown command",
-        "MOVED 1 x:1",
-        "ASK 1 x:1",
-        "NOSCRIPT x",
-        "ERR x",
-        "WHATEVER x"};
+        "LOADING x",     "BUSY x",      "MASTERDOWN x",
+        "CLUSTERDOWN x", "TRYAGAIN x",  "ERR max number of clients reached",
+        "READONLY x",    "UNBLOCKED x", "NOREPLICAS x",
+        "OOM x",         "MISCONF x",   "NOAUTH x",
+        "WRONGPASS x",   "NOPERM x",    "ERR invalid password",
+        "WRONGTYPE x",   "CROSSSLOT x", "ERR unknown command",
+        "MOVED 1 x:1",   "ASK 1 x:1",   "NOSCRIPT x",
+        "ERR x",         "WHATEVER x"};
 
     sim.redis.error = errors[roll(sizeof(errors) / sizeof(errors[0]))];
     sim.redis.errors = 1 + roll(4);

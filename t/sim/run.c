@@ -2,10 +2,10 @@
 
 #include "sim.h"
 
-#define STEPS     1500
-#define BURST     400
-#define CALM_MAX  (600 * 1000) /* ms until all has to be on the list */
-#define SPIN_MAX  100000
+#define STEPS    1500
+#define BURST    400
+#define CALM_MAX (600 * 1000) /* ms until all has to be on the list */
+#define SPIN_MAX 100000
 
 static uint32_t
 some_length(void)
@@ -108,7 +108,8 @@ some_process(void)
     }
 }
 
-/* ---- what goes wrong ----------------------------------------------------- */
+/* ---- what goes wrong -----------------------------------------------------
+ */
 
 /* A pusher that is late does not outlive what Redis loses. */
 static void
@@ -227,7 +228,8 @@ step(void)
     }
 }
 
-/* ---- its end ------------------------------------------------------------- */
+/* ---- its end -------------------------------------------------------------
+ */
 
 static void
 calm_processes(void)

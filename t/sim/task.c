@@ -61,9 +61,9 @@ task_remember(voc_journal_t *journal)
 {
     const append_t *a = &sim.appends[this_append];
 
-    if (self->die == 0 || a->offset % journal->size +
-                                  voc_record_size(a->length) >
-                              journal->size) {
+    if (self->die == 0 ||
+        a->offset % journal->size + voc_record_size(a->length) >
+            journal->size) {
         return;
     }
 
@@ -86,7 +86,8 @@ task_point(voc_point_e point, voc_journal_t *journal)
     }
 
     self->locked = journal != NULL && !journal->readonly &&
-                   point != VOC_POINT_UNLOCKED && point <= VOC_POINT_TAIL_DONE;
+                   point != VOC_POINT_UNLOCKED &&
+                   point <= VOC_POINT_TAIL_DONE;
 
     if (point == VOC_POINT_LOCKED) {
         task_remember(journal);
@@ -172,7 +173,8 @@ task_resume(task_t *t, int kill)
     task_wait_for(t);
 }
 
-/* ---- descriptors -------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------
+ */
 
 static char fds[FDS];
 
