@@ -37,11 +37,32 @@ nothing_is_lost_that_another_has_pushed(void **state)
     assert_int_equal(counters()->lost, 0);
 }
 
+/* It was made before another pushed; then Redis lost that again. */
+static void
+what_another_has_pushed_is_kept_when_redis_loses_it(void **state)
+{
+    (void)state;
+    w.serve = 0;
+    world_start(SMALL_RING);
+    world_settle();
+    world_events(w.options.journal, 5);
+    assert_int_equal(voc_journal_acknowledge(w.options.journal, 5, 0),
+                     VOC_JOURNAL_OK);
+    model_set(&w.redis, world_cursor_key(w.options.journal), "0");
+
+    w.serve = 1;
+    world_settle();
+    world_check();
+    assert_int_equal(counters()->replayed, 5);
+    assert_int_equal(counters()->lost, 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         test(nothing_is_lost_that_another_has_pushed),
+        test(what_another_has_pushed_is_kept_when_redis_loses_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
