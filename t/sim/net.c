@@ -110,6 +110,9 @@ net_server_gone(int old_master_too)
         c->up.len = 0;
         c->in.len = 0;
         truncate_at_random(&c->down);
+        if (c->old_master) {
+            c->down.len = 0;
+        }
         c->closed = 1;
         c->mute = 0;
         if (c->client == NULL) {

@@ -305,6 +305,12 @@ redis_get(conn_t *c)
     const char *id = cursor_id(1);
     cursor_t *cursor = cursor_of(state_of(c), id);
 
+    /* who has seen the new master sees no more of the old one */
+    if (sim.redis.has_old && !c->old_master) {
+        sim.redis.has_old = 0;
+        net_server_gone(0);
+    }
+
     say("Redis: the cursor of journal %d is %s", store_of(id),
         cursor != NULL ? cursor->value : "not there");
 
