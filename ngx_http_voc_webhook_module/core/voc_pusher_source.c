@@ -249,10 +249,21 @@ voc_pusher_source_key(voc_pusher_t *p, const voc_source_t *source)
 void
 voc_pusher_ask(voc_pusher_t *p)
 {
+    voc_source_t *source = p->source;
+    voc_journal_status_t status;
     voc_sent_t sent = {.type = VOC_SENT_GET};
     voc_str_t argv[2] = {voc_str("GET")};
 
-    argv[1] = voc_pusher_source_key(p, p->source);
+    /*
+     * Another pusher may have gone on since we were made.  Or the tail stands
+     * before what we push again, behind what is lost.
+     */
+    voc_journal_status(source->journal, &status);
+    if (source->confirmed < status.tail && source->lost < status.tail) {
+        source->confirmed = status.tail;
+    }
+
+    argv[1] = voc_pusher_source_key(p, source);
 
     if (voc_pusher_command(p, &sent, 2, argv) == 0) {
         p->getting = 1;
@@ -310,19 +321,12 @@ voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
     voc_source_t *source = p->source;
     voc_journal_status_t status;
 
-    /*
-     * Another pusher may have gone on since we were made.  Or the tail stands
-     * before what we push again, behind what is lost.
-     */
-    voc_journal_status(source->journal, &status);
-    if (source->confirmed < status.tail && source->lost < status.tail) {
-        source->confirmed = status.tail;
-    }
-
     if (reply->type == VOC_REDIS_NIL) {
         voc_pusher_init_cursor(p);
         return;
     }
+
+    voc_journal_status(source->journal, &status);
 
     /* a leftover may have lost records with the power that Redis has */
     if (!voc_pusher_number(reply, &cursor) ||
