@@ -29,6 +29,7 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
         location = /denied  { voc_webhook calls; deny all; }
         location = /limited { voc_webhook calls; limit_req zone=one; }
         location = /other   { return 204; }
+        location = /slow    { voc_webhook calls; client_body_timeout 100ms; }
         location = /moved   { rewrite ^ /voc last; }
     }
 END
@@ -68,6 +69,12 @@ is logged('/nobody?' . query(@ivr)), '403 address_denied - - -', 'an address';
 is logged('/denied?' . query(@ivr)), '403 - - - -', "nginx's own deny";
 logged('/limited?' . query(@ivr)) for 1 .. 2;
 is logged('/other?' . query(@ivr)), '204 - - - -', 'another location';
+
+# A body that does not come: nginx's own answer, and no result.
+$client->send("POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+    . "Content-Type: application/x-www-form-urlencoded\r\n\r\ncallerid=$number");
+ok wait_for { slurp($nginx->dir . '/access.log') =~ /^408 - - - -$/m },
+    'a body that does not come';
 
 my $log = $nginx->error_log;
 my $end = qr/, client: 127\.0\.0\.1, server: here, location: "\/voc"/;

@@ -26,6 +26,7 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
         %%SSL%%
         client_max_body_size 10k;
         location = /voc { voc_webhook calls; }
+        location /outer { voc_webhook calls; location /outer/inner { } }
         location = /if  { voc_webhook calls; if (\$http_x_set) { set \$x 1; } }
         location = /limit { voc_webhook calls; limit_except GET { deny all; } }
         location = /rewritten { rewrite ^ /voc last; }
@@ -66,6 +67,13 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
         location = /scheme  { voc_webhook calls;
                               voc_webhook_scheme \$http_x_forwarded_proto; }
         location = /fixed   { voc_webhook calls; voc_webhook_scheme https; }
+        location /proxy {
+            voc_webhook_scheme \$http_x_forwarded_proto;
+            voc_webhook_unknown_fields drop;
+            location = /proxy/inner { voc_webhook calls; }
+            location = /proxy/own   { voc_webhook calls; voc_webhook_scheme http;
+                                      voc_webhook_unknown_fields keep; }
+        }
     }
 END
 my $client = VocTest::Client->new(port => $nginx->port, tls => 1);
@@ -104,6 +112,16 @@ is $plain->post('/scheme?' . fresh())->json->{reason}, 'https_required',
     'the proxy says nothing';
 is event_of($plain->post('/fixed?' . fresh()))->{callid}, 'call3',
     'voc_webhook_scheme https';
+
+is event_of($plain->post('/proxy/inner?x=1&' . fresh(),
+    headers => ['X-Forwarded-Proto' => 'https']))->{extra}, undef,
+    'inherited: scheme and unknown fields';
+$sent--;
+is $plain->post('/proxy/inner?' . fresh())->json->{reason}, 'https_required',
+    'and the scheme is asked';
+is $plain->post('/proxy/own?' . fresh(), headers => ['X-Forwarded-Proto' => 'https'])
+    ->json->{reason}, 'https_required', 'not where there is another';
+$redis->cli('RPOP', 'voc:events');
 
 # ---- HTTP versions, connections ----------------------------------------------------
 
@@ -218,6 +236,10 @@ is event_of($client->post('/voc?' . fresh()))->{callid}, 'call' . ($sent - 1),
 
 is event_of($client->post('/if?' . fresh(), headers => ['X-Set' => 1]))
     ->{callid}, 'call' . ($sent - 1), 'inside an if block';
+is $client->post('/outer/inner?' . fresh())->{status}, 404,
+    'a location inside is another';
+is event_of($client->post('/outer/x?' . fresh()))->{callid},
+    'call' . ($sent - 1), 'a location that is a prefix';
 is $client->post('/limit?' . fresh())->{status}, 403, 'limit_except';
 is event_of($client->post('/rewritten?' . fresh(crm_id => undef)
     . '&a=#&crm_id=x'))->{crm_id}, 'x', 'rewritten: # is data';

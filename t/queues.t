@@ -20,6 +20,9 @@ my $nginx = VocTest::Nginx->new;
 open my $file, '>', $nginx->dir . '/password' or die $!;
 print $file "pass word\nnot this\n";
 close $file;
+open $file, '>', $nginx->dir . '/crlf' or die $!;
+print $file "pass word\r\n";
+close $file;
 
 my $port = $open->port;
 my %redis = (
@@ -33,6 +36,8 @@ my %redis = (
     file     => [$secret, '',  'redis unix:' . $secret->socket . "; redis_password_file %%DIR%%/password"],
     urlpass  => [$secret, '',  'redis redis://:pass%20word@127.0.0.1:' . $secret->port],
     user     => [$users,  '',  'redis 127.0.0.1:' . $users->port . '; redis_user app; redis_password p@ss:word'],
+    crlf     => [$secret, '',  'redis unix:' . $secret->socket . "; redis_password_file %%DIR%%/crlf"],
+    urlat    => [$users,  '',  'redis redis://app:p@ss%3Aword@127.0.0.1:' . $users->port],
     urluser  => [$users,  '',  'redis redis://app:p%40ss%3Aword@127.0.0.1:' . $users->port],
 );
 my %key = map { $_ => "voc:$_" } keys %redis;
@@ -47,6 +52,7 @@ $nginx->{http} = join '', map({ <<"END" } @names), <<'END', map({ <<"END" } @nam
     }
 END
     voc_webhook_queue memory { redis 127.0.0.1:1; journal off; }
+    voc_webhook_queue gone { redis unix:/nonexistent; journal off; }
     server {
         voc_webhook_https off;
         voc_webhook_allow 127.0.0.1;
@@ -88,6 +94,13 @@ is scalar(@tcp), 2, 'two locations, one queue';
 like $tcp[1], qr/"callid":"again"/, 'in order';
 is $client->post('/memory?' . query(sample('ivrOption')))->{status}, 200,
     'a queue whose Redis is away does no harm';
+
+# Leftovers are looked for once a second, Redis is tried more often.
+sleep 1;
+unlike $nginx->error_log, qr/cannot look for journals/,
+    'directories that nginx makes are the workers\' own';
+is scalar(() = $nginx->error_log =~ /nonexistent/g), 1,
+    'a Redis that is away is said once';
 
 # ---- what Redis refuses ---------------------------------------------------------------
 

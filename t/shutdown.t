@@ -136,11 +136,62 @@ for my $case (
     is scalar(@{[$redis->wait_events(7)]}), 7, 'pushed by the new one';
 }
 
-# A connection whose requests the given worker serves.
+# From memory to a file: what is in memory comes first.
+{
+    my $nginx = nginx('off');
+
+    $redis->cli('DEL', 'voc:events');
+    $redis->pause;
+    post($nginx, 5);
+    my ($old) = sort { $a <=> $b } $nginx->workers;
+    $nginx->reload(http => $nginx->{http} =~ s/journal off/journal %%DIR%%\/journal/r);
+    wait_for { 2 == (() = $nginx->error_log =~ /gracefully shutting down/g) };
+    kill 'STOP', $old;
+    post($nginx, 5);
+    $redis->resume;
+    sleep 0.4;
+    kill 'CONT', $old;
+    my @ids = map { $_->{seq} =~ s/:.*//r } $redis->wait_events(10);
+    my ($file) = map {/-([0-9a-f]{16})\.journal$/} glob $nginx->dir . '/journal/*.journal';
+    is join(' ', map { $_ eq $file ? 'file' : 'memory' } @ids),
+        join(' ', ('memory') x 5, ('file') x 5), 'memory, then the file';
+
+    # Into another directory, which is said.
+    mkdir $nginx->dir . '/other';
+    chmod 0777, $nginx->dir . '/other';
+    $nginx->reload(http => $nginx->{http} =~ s/journal %%DIR%%\/journal/journal %%DIR%%\/other/r);
+    like $nginx->error_log, qr/\[warn\].* leaves the journal directory "\S+\/journal"/,
+        'another directory';
+    post($nginx, 1);
+    is scalar(@{[$redis->wait_events(11)]}), 11, 'and on it goes';
+}
+
+# More than the sockets hold while Redis does not read.
+{
+    my $nginx = VocTest::Nginx->new(workers => 1, http => <<"END")->start;
+        voc_webhook_queue calls {
+            redis   unix:@{[ $redis->socket ]};
+            journal %%DIR%%/journal size=16m;
+        }
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            location = /voc { voc_webhook calls; voc_webhook_https off; voc_webhook_allow all; }
+        }
+END
+    my $client = VocTest::Client->new(port => $nginx->port);
+
+    $redis->cli('DEL', 'voc:events');
+    $redis->pause;
+    $client->post("$event&n=$_&x=" . 'x' x 4000) for 1 .. 3000;
+    $redis->resume;
+    is scalar(@{[$redis->wait_events(3000, 5)]}), 3000, '12 MB in pieces';
+}
+
+# A connection whose requests the given worker serves, undef where it gets none.
 sub served_by {
     my ($nginx, $pid) = @_;
 
-    for (1 .. 1000) {
+    for (1 .. 300) {
         my $client = VocTest::Client->new(port => $nginx->port);
         my $before = -s $nginx->dir . '/pids';
         $client->post('/voc');
@@ -148,7 +199,7 @@ sub served_by {
         my ($last) = slurp($nginx->dir . '/pids') =~ /(\d+)\n\z/;
         return $client if $last == $pid;
     }
-    die "worker $pid serves nothing";
+    return undef;
 }
 
 # A reply of Redis and a wake-up meet in a worker that has lost its seat; where
@@ -160,10 +211,11 @@ sub served_by {
     $redis->cli('DEL', 'voc:events');
     for (1 .. 12) {
         my @old    = sort { $a <=> $b } $nginx->workers;
-        my $client = served_by($nginx, $old[1]);
+        my $client = served_by($nginx, $old[1])
+            // do { $nginx->reload(old => 1); next };
 
         $redis->pause;
-        $client->post($event);
+        $client->post($event)->{status} == 200 and $sent++;
         sleep 0.02;
         kill 'STOP', $old[0];
         $redis->resume;
@@ -173,13 +225,14 @@ sub served_by {
         wait_for { 2 == (@new = sort { $a <=> $b } grep { !$old{$_} } $nginx->workers) };
         sleep 0.02;
         kill 'STOP', $new[0];
-        $client->post($event);
+        $client->send("POST $event HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        sleep 0.01;
         kill 'CONT', $old[0];
         sleep 0.02;
         kill 'CONT', $new[0];
+        $sent++ if $client->receive;    # else the old worker had closed it
         $client->close;
         wait_for { !grep { -d "/proc/$_" } @old };
-        $sent += 2;
     }
     is scalar(@{[$redis->wait_events($sent)]}), $sent, 'all on the list, once';
     unlike $nginx->error_log, qr/exited on signal/, 'no worker crashed';
