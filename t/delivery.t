@@ -190,6 +190,7 @@ post(20);
 list_is_right('and by the new ones');
 
 # A reload that fails leaves nothing behind; the old configuration goes on.
+ok wait_for { settled() }, 'the journal of the old workers is gone';
 my @before = journals();
 $nginx->expect_log(qr/\[emerg\]/);
 eval { $nginx->reload(http => $http =~ s/4m/1m/r
