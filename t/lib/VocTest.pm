@@ -192,8 +192,8 @@ sub end_session {
     my ($id) = @_;
     my @left = session($id);
 
-    kill 'KILL', @left;
-    wait_for { reap($id); !session($id) };
+    # Again and again: a master may fork while it is looked for.
+    wait_for { kill 'KILL', session($id); reap($id); !session($id) };
     return scalar @left;
 }
 
