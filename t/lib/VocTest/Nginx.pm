@@ -155,7 +155,7 @@ sub command {
     my @command = (qw(env -u NGINX), map {"$_=$env{$_}"} sort keys %env);
 
     push @command, "LD_PRELOAD=$ENV{VOC_PRELOAD}" if $ENV{VOC_PRELOAD};
-    push @command, qw(valgrind -q --num-callers=20),
+    push @command, qw(valgrind -q --vgdb=no --num-callers=20),
         "--log-file=$self->{dir}/valgrind.%p"
         if $ENV{VOC_VALGRIND};
     local $ENV{PATH} = "$ENV{PATH}:/usr/local/sbin:/usr/sbin";
