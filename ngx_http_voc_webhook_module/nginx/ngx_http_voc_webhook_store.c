@@ -150,7 +150,6 @@ ngx_http_voc_webhook_store_directory(ngx_http_voc_webhook_queue_t *queue,
 {
     ngx_err_t err;
     ngx_log_t *log;
-    ngx_file_info_t fi;
 
     log = queue->cycle->log;
 
@@ -172,9 +171,7 @@ ngx_http_voc_webhook_store_directory(ngx_http_voc_webhook_queue_t *queue,
         return NGX_OK;
     }
 
-    if (ngx_file_info(queue->journal.data, &fi) == NGX_FILE_ERROR
-        || chown((const char *) queue->journal.data, ccf->user, -1) == -1)
-    {
+    if (chown((const char *) queue->journal.data, ccf->user, -1) == -1) {
         ngx_log_error(NGX_LOG_EMERG, log, ngx_errno,
                       "chown(\"%V\", %d) failed", &queue->journal, ccf->user);
         return NGX_ERROR;
