@@ -357,19 +357,21 @@ voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot)
 /*
  * Where the next record goes.  A process that died may have left a whole
  * record at head, unpublished, with the number that is given out next: where
- * head is skipped, that record must not be there to be found.
+ * head is skipped, that record must not be there to be found, nor what looks
+ * like a damaged one.
  */
 static int
 voc_append_skip(voc_journal_t *journal, uint64_t head)
 {
-    static const char zeros[8];
+    static const char zeros[VOC_RECORD_HEADER];
     uint64_t place = head % journal->size;
 
     if (journal->size - place < VOC_RECORD_HEADER) {
         return 0;
     }
 
-    if (voc_journal_copy(journal, journal->ring + place, zeros, 8) == -1) {
+    if (voc_journal_copy(journal, journal->ring + place, zeros,
+                         sizeof(zeros)) == -1) {
         return -1;
     }
 
@@ -377,6 +379,7 @@ voc_append_skip(voc_journal_t *journal, uint64_t head)
     return 0;
 }
 
+/* The header last: what was not finished is not taken for damaged. */
 static int
 voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
                  const void *payload)
@@ -386,12 +389,6 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
     header->crc = voc_crc32c(voc_record_crc(journal->seed, header), payload,
                              header->length);
 
-    if (voc_journal_copy(journal, to, header, VOC_RECORD_HEADER) == -1) {
-        return -1;
-    }
-
-    voc_point(VOC_POINT_HEADER, journal);
-
     if (header->length != 0 &&
         voc_journal_copy(journal, to + VOC_RECORD_HEADER, payload,
                          header->length) == -1) {
@@ -399,6 +396,12 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
     }
 
     voc_point(VOC_POINT_PAYLOAD, journal);
+
+    if (voc_journal_copy(journal, to, header, VOC_RECORD_HEADER) == -1) {
+        return -1;
+    }
+
+    voc_point(VOC_POINT_HEADER, journal);
     return 0;
 }
 

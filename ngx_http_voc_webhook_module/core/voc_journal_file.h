@@ -134,15 +134,20 @@ struct voc_journal_s {
     uint64_t found_at;    /* its offset */
 };
 
-enum { VOC_RECOVER_RING, VOC_RECOVER_TAIL, VOC_RECOVER_DONE };
+enum {
+    VOC_RECOVER_RING,
+    VOC_RECOVER_END,
+    VOC_RECOVER_TAIL,
+    VOC_RECOVER_DONE
+};
 
 /* ---- where a process may stop or die, for the simulator ---- */
 
 typedef enum {
     VOC_POINT_LOCKED,    /* append: the lock is ours, */
     VOC_POINT_SKIPPED,   /* ... the ring's end is given up, */
-    VOC_POINT_HEADER,    /* ... the header is copied, */
-    VOC_POINT_PAYLOAD,   /* ... the payload, */
+    VOC_POINT_PAYLOAD,   /* ... the payload is copied, */
+    VOC_POINT_HEADER,    /* ... the header: the record is whole, */
     VOC_POINT_END,       /* ... its end is stored, */
     VOC_POINT_PUBLISHED, /* ... its number: it can be read, */
     VOC_POINT_UNLOCKED,  /* ... the lock is free */

@@ -215,6 +215,72 @@ voc_recover_ring(voc_journal_t *journal)
     return VOC_JOURNAL_OK;
 }
 
+/*
+ * The next record stands there, and is damaged: two of three say that it is
+ * it.  What an earlier lap left has the magic at most, since numbers and
+ * offsets differ.  One that validates was never published: its number has
+ * been given to another.
+ */
+static int
+voc_recover_damaged(const voc_journal_t *journal, uint64_t offset,
+                    voc_file_record_t *header)
+{
+    uint64_t place = offset % journal->size;
+
+    if (place >= journal->have ||
+        journal->have - place < VOC_RECORD_HEADER ||
+        offset + VOC_RECORD_HEADER - journal->found_at > journal->size ||
+        voc_journal_copy(journal, header, journal->ring + place,
+                         VOC_RECORD_HEADER) == -1) {
+        return 0;
+    }
+
+    if ((header->magic == VOC_RECORD_MAGIC) +
+            (header->seq == journal->found.seq + 1) +
+            (header->offset == offset) <
+        2) {
+        return 0;
+    }
+
+    return !voc_record_header(journal, place, header) ||
+           !voc_record_load(journal, header, NULL);
+}
+
+/*
+ * Damaged records behind the last that validates, as far as they can be told
+ * from what was never written.  They are lost, and reading counts what is
+ * lost up to the head: so they belong before it.
+ */
+static voc_journal_rc
+voc_recover_end(voc_journal_t *journal)
+{
+    voc_position_t *found = &journal->found;
+    voc_file_record_t header;
+    uint64_t offset, room, size, spent;
+
+    for (spent = 0; spent < VOC_JOURNAL_SLICE; spent += size) {
+        offset = found->end;
+        if (!voc_recover_damaged(journal, offset, &header)) {
+            offset = voc_next_lap(journal, offset);
+            if (!voc_recover_damaged(journal, offset, &header)) {
+                return VOC_JOURNAL_OK;
+            }
+        }
+
+        /* a length that cannot be leads nowhere */
+        room = journal->size - offset % journal->size;
+        size = voc_record_size(header.length);
+        if (header.length > journal->payload_max || size > room) {
+            size = VOC_RECORD_HEADER;
+        }
+
+        found->seq++;
+        found->end = offset + size;
+    }
+
+    return VOC_JOURNAL_AGAIN;
+}
+
 /* The newer of the tail's slots that validate; 0: there is none. */
 static int
 voc_recover_slot(const voc_journal_t *journal, voc_file_slot_t *newest)
@@ -302,6 +368,14 @@ voc_journal_recover(voc_journal_t *journal)
     switch (journal->phase) {
     case VOC_RECOVER_RING:
         rc = voc_recover_ring(journal);
+        if (rc != VOC_JOURNAL_OK) {
+            return rc;
+        }
+        journal->phase = VOC_RECOVER_END;
+        /* fall through */
+
+    case VOC_RECOVER_END:
+        rc = voc_recover_end(journal);
         if (rc != VOC_JOURNAL_OK) {
             return rc;
         }

@@ -93,6 +93,13 @@ voc_pusher_pending(const voc_pusher_t *p)
            voc_pusher_source_pending(&p->left);
 }
 
+int
+voc_pusher_finished(const voc_pusher_t *p)
+{
+    return voc_pusher_pending(p) == 0 && p->left.journal == NULL &&
+           p->ncursors == 0;
+}
+
 void
 voc_pusher_log(voc_pusher_t *p, voc_log_e level, const char *format, ...)
 {

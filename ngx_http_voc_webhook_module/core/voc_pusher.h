@@ -96,6 +96,8 @@ const voc_pusher_counters_t *voc_pusher_counters(const voc_pusher_t *pusher);
 
 /* Events of all its journals that Redis has not confirmed. */
 uint64_t voc_pusher_pending(const voc_pusher_t *pusher);
+/* 1: none, and no cursor is left to be deleted. */
+int voc_pusher_finished(const voc_pusher_t *pusher);
 
 /* ---- what happens to it; now: milliseconds of a monotonic clock --------- */
 

@@ -69,12 +69,13 @@ typedef struct {
     int first;          /* nothing was read since */
     int replay;         /* Redis has less than it had confirmed */
     int forward;        /* Redis has more than was acknowledged */
-    int damaged;        /* logged */
     int missing;        /* logged: a cursor that had been there */
     uint64_t confirmed; /* the last event that Redis has */
     uint64_t from;      /* the cursor when it was begun */
     uint64_t read;      /* the last event read, or passed */
-    uint64_t lost;      /* up to here lost ones are counted */
+    uint64_t lost;      /* up to here lost ones are counted, */
+    uint64_t damaged;   /* how many they are, */
+    uint64_t told;      /* of them logged */
     uint64_t skipped;   /* damaged to the end: its last number; 0: no */
     uint64_t skipped_end;
     uint64_t ack; /* to be acknowledged; 0: nothing */

@@ -142,6 +142,7 @@ voc_pusher_drop_leftover(voc_pusher_t *p)
 static void
 voc_pusher_recover(voc_pusher_t *p)
 {
+    voc_error_t error;
     voc_journal_status_t status;
 
     switch (voc_journal_recover(p->left.journal)) {
@@ -158,6 +159,9 @@ voc_pusher_recover(voc_pusher_t *p)
                        "journal: %s was left behind, %" PRIu64
                        " events in it",
                        voc_journal_path(p->left.journal), status.pending);
+        if (voc_journal_check(p->left.journal, &error) != VOC_JOURNAL_OK) {
+            voc_pusher_log(p, VOC_LOG_WARN, "journal: %s", error.text);
+        }
         return;
 
     default:
@@ -217,6 +221,13 @@ void
 voc_pusher_finish(voc_pusher_t *p)
 {
     voc_journal_t *journal = p->left.journal;
+
+    if (p->left.damaged > p->left.told) {
+        voc_pusher_log(p, VOC_LOG_WARN,
+                       "journal: %s is done with, %" PRIu64
+                       " of its events are lost in all",
+                       voc_journal_path(journal), p->left.damaged);
+    }
 
     voc_pusher_drop_leftover(p);
     p->rescan_at = p->now;
@@ -503,8 +514,10 @@ voc_pusher_passed(voc_pusher_t *p, uint64_t seq)
     p->counters.lost += seq - 1 - from;
     source->lost = seq - 1;
 
-    if (!source->damaged) {
-        source->damaged = 1;
+    source->damaged += seq - 1 - from;
+
+    if (source->told == 0) {
+        source->told = source->damaged;
         voc_pusher_log(p, VOC_LOG_WARN,
                        "journal: %s is damaged behind event %" PRIu64
                        ", %" PRIu64 " events are lost",

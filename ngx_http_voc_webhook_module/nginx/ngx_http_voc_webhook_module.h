@@ -105,6 +105,7 @@ struct ngx_http_voc_webhook_queue_s {
     voc_journal_directory_t leftovers;
     ngx_http_voc_webhook_transport_t transport;
     ngx_connection_t *wake;  /* of the eventfd */
+    ngx_uint_t retiring;     /* journals that a thread is deleting */
     unsigned starting:1;
     ngx_event_t push_timer;
     ngx_event_t drain_timer; /* bounds the push at a graceful exit */

@@ -138,6 +138,7 @@ ngx_http_voc_webhook_retire_done(ngx_event_t *ev)
     task = ev->data;
     ctx = task->ctx;
     queue = ctx->queue;
+    queue->retiring--;
 
     if (ctx->rc == -1) {
         ngx_http_voc_webhook_retire_failed(queue, ctx->journal,
@@ -148,6 +149,9 @@ ngx_http_voc_webhook_retire_done(ngx_event_t *ev)
         id.len = VOC_JOURNAL_ID_LEN;
 
         voc_pusher_retired(queue->pusher, ngx_current_msec, id);
+    }
+
+    if (queue->pusher && ngx_http_voc_webhook_pusher_seated(queue)) {
         ngx_http_voc_webhook_pusher_progressed(queue);
     }
 
@@ -188,7 +192,10 @@ ngx_http_voc_webhook_pusher_retire(void *data, voc_journal_t *journal)
         ngx_http_voc_webhook_retire_failed(queue, journal,
                                            "the thread pool is full");
         ngx_free(task);
+        return;
     }
+
+    queue->retiring++;
 }
 
 
@@ -361,12 +368,17 @@ ngx_http_voc_webhook_end_drain(ngx_http_voc_webhook_queue_t *queue)
 }
 
 
-/* At a graceful exit the pusher ends with the last event, not before. */
+/*
+ * At a graceful exit the pusher ends with the last event, not before, and
+ * with the cursor of a journal that is being deleted: nobody would know later
+ * that it is there.
+ */
 
 void
 ngx_http_voc_webhook_pusher_progressed(ngx_http_voc_webhook_queue_t *queue)
 {
-    if (queue->drain_timer.timer_set && voc_pusher_pending(queue->pusher) == 0)
+    if (queue->drain_timer.timer_set && queue->retiring == 0
+        && voc_pusher_finished(queue->pusher))
     {
         ngx_http_voc_webhook_pusher_stop(queue);
     }

@@ -1,4 +1,4 @@
-/* A live journal with damaged records. */
+/* Damaged records, of a live journal and of one that was left behind. */
 
 #include "journal_fixture.h"
 
@@ -72,6 +72,90 @@ test_damaged_end(void **state)
     append(journal, 10);
     expect(&reader, 6, 0, &record);
     voc_journal_close(journal);
+}
+
+/* Up to seq all is there; what follows, to last, is lost. */
+static void
+expect_cut(char *path, uint64_t seq, uint64_t last)
+{
+    voc_journal_t *journal = adopt();
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    uint64_t i;
+
+    assert_string_equal(voc_journal_path(journal), path);
+    expect_status(journal, 0, last);
+    voc_journal_seek(&reader, journal, 0);
+    for (i = 1; i <= seq; i++) {
+        expect(&reader, i, 0, &record);
+    }
+    expect_empty(&reader, last - seq);
+    voc_journal_close(journal);
+}
+
+/* No head is stored: the last records count, whichever byte is damaged. */
+static void
+test_left_behind_end(void **state)
+{
+    char path[1024];
+    uint64_t place;
+
+    (void)state;
+    left_behind(3, 64, 0, path);
+    expect_cut(path, 3, 3);
+    for (place = 128; place < 192; place++) {
+        flip(path, place);
+        expect_cut(path, 2, 3);
+        if (place < 166) {
+            flip(path, 64 + 45);
+            expect_cut(path, 1, 3);
+            flip(path, 64 + 45);
+        }
+        flip(path, place);
+    }
+}
+
+/* The damaged ones stand at the start of the next lap. */
+static void
+test_left_behind_next_lap(void **state)
+{
+    voc_journal_t *journal = filled(60, 1064, 60);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+    char path[1024];
+    int i;
+
+    (void)state;
+    for (i = 0; i < 4; i++) {
+        append(journal, 1024);
+    }
+    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+
+    flip(path, 1000);            /* 62 */
+    flip(path, 1064);            /* 63: its magic */
+    flip(path, 2 * 1064 + 1000); /* 64 */
+
+    journal = adopt();
+    expect_status(journal, 60, 64);
+    voc_journal_seek(&reader, journal, 60);
+    expect(&reader, 61, 0, &record);
+    expect_empty(&reader, 3);
+    voc_journal_close(journal);
+}
+
+/* What was begun and not finished was not accepted, so it is not lost. */
+static void
+test_left_behind_unfinished(void **state)
+{
+    char path[1024], payload[24];
+
+    (void)state;
+    left_behind(3, 64, 0, path);
+    fill(payload, sizeof(payload), 4);
+    poke(path, VOC_FILE_RING + 192 + VOC_RECORD_HEADER, payload,
+         sizeof(payload));
+    expect_cut(path, 3, 3);
 }
 
 /* A large file of magics, each as if a large record followed. */
@@ -200,6 +284,9 @@ main(void)
         T(test_damaged_middle),
         T(test_every_byte_counts),
         T(test_damaged_end),
+        T(test_left_behind_end),
+        T(test_left_behind_next_lap),
+        T(test_left_behind_unfinished),
         T(test_slices),
         T(test_retain_damaged),
         T(test_unknown_kind),

@@ -1,5 +1,7 @@
 /* The pusher, and what earlier starts left behind. */
 
+#include <sys/stat.h>
+
 #include "pusher_fixture.h"
 
 static void
@@ -210,6 +212,85 @@ a_damaged_leftover_costs_what_is_damaged(void **state)
         }
     }
     assert_non_null(journal);
+    assert_non_null(strstr(w.all, "behind event 40, 2 events are lost"));
+    assert_non_null(strstr(w.all, "3 of its events are lost in all"));
+}
+
+/* Nobody wrote down how many there are: the last ones are missed, too. */
+static void
+a_leftover_with_a_damaged_end(void **state)
+{
+    static const unsigned events[] = {88, 89};
+    char path[512];
+    voc_journal_t *journal;
+
+    (void)state;
+    world_directory();
+    journal = world_journal(SMALL_RING);
+    world_events(journal, 90);
+    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+    damage(path, events, 2);
+
+    world_start(SMALL_RING);
+    world_pass(1000);
+    assert_int_equal(w.redis.nlist, 88);
+    assert_int_equal(counters()->lost, 2);
+    assert_int_equal(counters()->pushed, 88);
+    assert_int_equal(world_files(0), 1);
+    assert_int_equal(w.redis.nstrings, 1);
+    assert_non_null(strstr(w.all, "behind event 88, 2 events are lost"));
+    assert_null(strstr(w.all, "in all"));
+}
+
+static void
+a_leftover_that_was_cut_short(void **state)
+{
+    char path[512];
+    struct stat st;
+    voc_journal_t *journal;
+
+    (void)state;
+    world_directory();
+    journal = world_journal(SMALL_RING);
+    world_events(journal, 9);
+    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size - 4096), 0);
+
+    world_start(SMALL_RING);
+    world_pass(1000);
+    assert_int_equal(w.redis.nlist, 9);
+    assert_int_equal(world_files(0), 1);
+    assert_non_null(strstr(w.all, "was truncated"));
+}
+
+/* A graceful exit waits for the file to go, and for its cursor. */
+static void
+it_is_finished_when_the_cursor_is_gone(void **state)
+{
+    (void)state;
+    world_directory();
+    leave(5);
+    w.hold_retired = 1;
+    world_start(SMALL_RING);
+    assert_false(voc_pusher_finished(w.pusher));
+    world_settle();
+    assert_int_equal(w.redis.nstrings, 2);
+
+    w.hold_retired = 0;
+    w.redis.fault = (fault_t){"DEL", "BUSY Redis is busy", 1};
+    world_pass(1);
+    assert_false(voc_pusher_finished(w.pusher));
+    world_pass(1000);
+    assert_true(voc_pusher_finished(w.pusher));
+    assert_int_equal(w.redis.nstrings, 1);
+
+    world_accept(1);
+    assert_false(voc_pusher_finished(w.pusher));
+    world_settle();
+    assert_true(voc_pusher_finished(w.pusher));
 }
 
 static void
@@ -248,6 +329,9 @@ main(void)
         test(the_live_journal_waits_for_its_turn),
         test(a_leftover_that_stays_is_left_alone),
         test(a_damaged_leftover_costs_what_is_damaged),
+        test(a_leftover_with_a_damaged_end),
+        test(a_leftover_that_was_cut_short),
+        test(it_is_finished_when_the_cursor_is_gone),
         test(what_is_no_journal_is_left_alone),
     };
 
