@@ -65,6 +65,28 @@ for my $journal ('%%DIR%%/journal', 'off') {
     is_deeply [left($nginx)], [], 'nothing is left';
 }
 
+# A drained file goes before its cursor does; a stop in between waits for it, or
+# nobody would ever delete it.
+{
+    $redis->cli('FLUSHALL');
+    my $nginx = nginx('%%DIR%%/journal');
+
+    for my $round (1 .. 12) {
+        post($nginx, 50);
+        $nginx->stop;
+        my $seen = () = $nginx->error_log =~ /was left behind/g;
+        $nginx->start;
+        wait_for { $seen < (() = $nginx->error_log =~ /was left behind/g) };
+        sleep rand 0.01;
+    }
+    $nginx->stop;
+    my $journals = $nginx->dir . '/journal';
+    my %files = map { /-([0-9a-f]{16})\.journal$/ ? ($1 => 1) : () } glob "$journals/*";
+    my @orphans = grep { !$files{substr $_, -16} }
+        $redis->cli('KEYS', '*:cursor:*');
+    is_deeply \@orphans, [], 'no cursor without its journal';
+}
+
 # With nothing to push there is nothing to wait for.
 {
     my $nginx = nginx('%%DIR%%/journal');
