@@ -12,6 +12,9 @@
 #                               the ten, and fails if one of them is missing.
 #   ./build.sh test [FILE ...]  Builds, runs the tests under prove: those named,
 #                               or all of them.
+#   ./build.sh bench [PART ...] Builds, measures what docs/performance.md tells,
+#                               all of it (a quarter of an hour) or the parts
+#                               named: pairs.  Leaves a report in build/bench/.
 #   ./build.sh help             This text.
 #
 # Packages that are missing on Debian 12 or 13, or Ubuntu 22.04 or 24.04, are
@@ -24,6 +27,8 @@
 #                   with the address sanitizer gcc warns where nothing is wrong:
 #                   add -Wno-error=array-bounds
 #   VOC_BUILD=DIR   where to build, instead of build/
+#   VOC_BENCH_SECONDS=N, VOC_BENCH_ROUNDS=N
+#                   of bench: how long a round is (3), how many there are (5)
 
 set -eu
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" LC_ALL=C
@@ -46,6 +51,12 @@ packages_build="gcc make nginx libhiredis-dev libpcre2-dev libssl-dev
     zlib1g-dev redis-server openssl curl"
 packages_test="libcmocka-dev clang valgrind wrk faketime perl
     libio-socket-ssl-perl libredis-perl"
+packages_bench="wrk perl libredis-perl"
+# What the module is compared with is unpacked under build/, not installed:
+# it would start services, load modules, replace libraries.
+packages_compared="libnginx-mod-http-ndk libnginx-mod-http-lua libluajit2-5.1-2
+    lua-resty-core lua-resty-lrucache lua-cjson webdis libb64-0d
+    golang-github-gomodule-redigo-dev"
 
 installed() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -532,6 +543,66 @@ test_suite() {
     VOC_BUILD=$build exec prove -I t/lib "${files[@]}"
 }
 
+# Unpacks packages into $1; those that are not to be had stay away.
+unpack() {
+    local into=$1 package
+
+    shift
+    mkdir -p "$into/root"
+    for package in "$@"; do
+        [ ! -e "$into/$package" ] || continue
+        (
+            cd "$into"
+            rm -f ./*.deb
+            apt-get -q -o APT::Sandbox::User=root download "$package" >&2
+            dpkg-deb -x ./*.deb root
+            rm -f ./*.deb
+            touch "$package"
+        ) || say "no $package here"
+    done
+}
+
+# What the module is compared with, under build/bench; each as far as it can be
+# had, the rest is reported as not installed.
+prepare_rivals() {
+    local packages=$build/bench/packages go
+
+    if command -v apt-get >/dev/null; then
+        # shellcheck disable=SC2046,SC2086  # names are words
+        unpack "$packages" $packages_compared \
+            $(apt-cache depends golang-go golang-src 2>/dev/null \
+                | sed -n 's/^ *Depends: \(golang-[0-9].*\)/\1/p')
+    fi
+
+    go=$(echo "$packages"/root/usr/lib/go-*/bin/go)
+    if [ -x "$go" ] \
+        && [ ! "$build/bench/go-server" -nt t/bench/servers/server.go ]; then
+        GOROOT=${go%/bin/go} GO111MODULE=off CGO_ENABLED=0 GOFLAGS= \
+            GOPATH=$packages/root/usr/share/gocode \
+            GOCACHE=$build/bench/go-cache \
+            "$go" build -o "$build/bench/go-server" t/bench/servers/server.go \
+            || say "no Go here"
+    fi
+
+    command -v node >/dev/null && command -v npm >/dev/null \
+        || (setup nodejs npm) || true
+    mkdir -p "$build/bench/node"
+    cp t/bench/node/* "$build/bench/node/"
+    if ! cmp -s t/bench/node/package-lock.json "$build/bench/node/installed"; then
+        (
+            cd "$build/bench/node"
+            npm ci --omit=dev --ignore-scripts --no-audit --no-fund >&2 \
+                && cp package-lock.json installed
+        ) || say "no Node.js or no packages for it here"
+    fi
+}
+
+bench() {
+    build "$packages_bench"
+    prepare_rivals
+    VOC_BUILD=$build TMPDIR=${TMPDIR:-/var/tmp} exec perl t/bench/bench.pl "$@"
+}
+
 help() {
     sed -n '2,/^$/s/^# \{0,1\}//p' "$root/build.sh" | sed '1{/^$/d}'
 }
@@ -555,6 +626,9 @@ run)
     ;;
 test)
     test_suite "$@"
+    ;;
+bench)
+    bench "$@"
     ;;
 help | -h | --help)
     help
