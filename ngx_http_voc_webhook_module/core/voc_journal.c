@@ -357,13 +357,12 @@ voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot)
 /*
  * Where the next record goes.  A process that died may have left a whole
  * record at head, unpublished, with the number that is given out next: where
- * head is skipped, that record must not be there to be found, nor what looks
- * like a damaged one.
+ * head is skipped, that record must not be there to be found.
  */
 static int
 voc_append_skip(voc_journal_t *journal, uint64_t head)
 {
-    static const char zeros[VOC_RECORD_HEADER];
+    static const char zeros[VOC_RECORD_MARK];
     uint64_t place = head % journal->size;
 
     if (journal->size - place < VOC_RECORD_HEADER) {
@@ -379,7 +378,10 @@ voc_append_skip(voc_journal_t *journal, uint64_t head)
     return 0;
 }
 
-/* The header last: what was not finished is not taken for damaged. */
+/*
+ * Magic and crc last, by one store: what a killed process left unfinished
+ * does not look like a record that was damaged later.
+ */
 static int
 voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
                  const void *payload)
@@ -397,12 +399,14 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
 
     voc_point(VOC_POINT_PAYLOAD, journal);
 
-    if (voc_journal_copy(journal, to, header, VOC_RECORD_HEADER) == -1) {
+    if (voc_journal_copy(journal, to + VOC_RECORD_MARK,
+                         (char *)header + VOC_RECORD_MARK,
+                         VOC_RECORD_HEADER - VOC_RECORD_MARK) == -1) {
         return -1;
     }
 
     voc_point(VOC_POINT_HEADER, journal);
-    return 0;
+    return voc_journal_copy(journal, to, header, VOC_RECORD_MARK);
 }
 
 static voc_journal_rc

@@ -77,6 +77,7 @@ _Static_assert(sizeof(voc_file_slot_t) == 32, "slot");
 _Static_assert(sizeof(voc_file_record_t) == 40, "record");
 
 #define VOC_RECORD_HEADER sizeof(voc_file_record_t)
+#define VOC_RECORD_MARK   offsetof(voc_file_record_t, seq) /* magic and crc */
 
 /* A position: the last record's number, and the offset behind it. */
 typedef struct {
@@ -147,7 +148,7 @@ typedef enum {
     VOC_POINT_LOCKED,    /* append: the lock is ours, */
     VOC_POINT_SKIPPED,   /* ... the ring's end is given up, */
     VOC_POINT_PAYLOAD,   /* ... the payload is copied, */
-    VOC_POINT_HEADER,    /* ... the header: the record is whole, */
+    VOC_POINT_HEADER,    /* ... the header but magic and crc, */
     VOC_POINT_END,       /* ... its end is stored, */
     VOC_POINT_PUBLISHED, /* ... its number: it can be read, */
     VOC_POINT_UNLOCKED,  /* ... the lock is free */

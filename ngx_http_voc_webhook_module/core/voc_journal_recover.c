@@ -216,34 +216,35 @@ voc_recover_ring(voc_journal_t *journal)
 }
 
 /*
- * The next record stands there, and is damaged: two of three say that it is
- * it.  What an earlier lap left has the magic at most, since numbers and
- * offsets differ.  One that validates was never published: its number has
- * been given to another.
+ * The next record stands there, and is damaged: its magic is right, and its
+ * number or offset, but it does not validate; or it would, were it not for
+ * the magic.  What an earlier lap left has another number and offset, what
+ * was never finished neither magic nor crc.
  */
 static int
 voc_recover_damaged(const voc_journal_t *journal, uint64_t offset,
                     voc_file_record_t *header)
 {
     uint64_t place = offset % journal->size;
+    int valid, known;
 
-    if (place >= journal->have ||
+    if (offset + VOC_RECORD_HEADER - journal->found_at > journal->size ||
+        place >= journal->have ||
         journal->have - place < VOC_RECORD_HEADER ||
-        offset + VOC_RECORD_HEADER - journal->found_at > journal->size ||
         voc_journal_copy(journal, header, journal->ring + place,
                          VOC_RECORD_HEADER) == -1) {
         return 0;
     }
 
-    if ((header->magic == VOC_RECORD_MAGIC) +
-            (header->seq == journal->found.seq + 1) +
-            (header->offset == offset) <
-        2) {
-        return 0;
-    }
+    known = (header->seq == journal->found.seq + 1) +
+            (header->offset == offset);
+    valid = header->offset == offset &&
+            header->length <= journal->payload_max &&
+            voc_record_size(header->length) <= journal->have - place &&
+            voc_record_load(journal, header, NULL);
 
-    return !voc_record_header(journal, place, header) ||
-           !voc_record_load(journal, header, NULL);
+    return header->magic == VOC_RECORD_MAGIC ? known > 0 && !valid
+                                             : known == 2 && valid;
 }
 
 /*

@@ -41,13 +41,21 @@ task_tear(voc_point_e point, voc_journal_t *journal)
 {
     size_t from, to;
 
-    if (was == NULL || roll(2) == 0 ||
-        (point != VOC_POINT_HEADER && point != VOC_POINT_PAYLOAD)) {
+    if (was == NULL || roll(2) == 0) {
         return;
     }
 
-    to = point == VOC_POINT_HEADER ? VOC_RECORD_HEADER : was_size;
-    from = roll((uint32_t)to);
+    if (point == VOC_POINT_HEADER) {
+        from = VOC_RECORD_MARK;
+        to = VOC_RECORD_HEADER;
+    } else if (point == VOC_POINT_PAYLOAD && was_size > VOC_RECORD_HEADER) {
+        from = VOC_RECORD_HEADER;
+        to = was_size;
+    } else {
+        return;
+    }
+
+    from += roll((uint32_t)(to - from));
     if (roll(2)) {
         to = from + 1 + roll((uint32_t)(to - from));
     }

@@ -167,7 +167,6 @@ test_other_place(void **state)
     static const char zeros[8];
     char path[1024], record[1000];
     voc_journal_t *journal;
-    voc_journal_reader_t reader;
 
     (void)state;
     left_behind(3, 1000, 0, path);
@@ -179,9 +178,7 @@ test_other_place(void **state)
 
     poke(path, VOC_FILE_RING + 2000, zeros, 8);
     journal = adopt();
-    expect_status(journal, 0, 3);
-    voc_journal_seek(&reader, journal, 2);
-    expect_empty(&reader, 1);
+    expect_status(journal, 0, 2); /* as if it had never been finished */
     voc_journal_close(journal);
 }
 
