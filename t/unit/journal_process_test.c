@@ -302,6 +302,34 @@ test_owner_dead_and_broken(void **state)
     voc_journal_close(journal);
 }
 
+/* Appends while another process has the lock for ms. */
+static void
+owner_for(voc_journal_t *journal, int ms)
+{
+    int pipes[2];
+    uint64_t seq;
+    pid_t pid;
+    char c;
+
+    assert_int_equal(pipe(pipes), 0);
+    pid = child();
+    if (pid == 0) {
+        if (voc_journal_lock(journal) != VOC_JOURNAL_OK ||
+            write(pipes[1], "", 1) != 1) {
+            _exit(1);
+        }
+        poll(NULL, 0, ms);
+        voc_journal_unlock(journal);
+        _exit(0);
+    }
+
+    assert_int_equal(read(pipes[0], &c, 1), 1);
+    voc_journal_append(journal, "", 0, NOW, &seq);
+    assert_int_equal(ended(pid), 0);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
 static void
 test_stopped(void **state)
 {
@@ -341,6 +369,13 @@ test_stopped(void **state)
     kill(pid, SIGCONT);
     assert_int_equal(ended(pid), 0);
     assert_int_equal(append(journal, 50), 2);
+
+    /* From now on it waits again, where the owner is only slow: not every
+     * time, since this process may be the slow one. */
+    for (i = 0; i < 20 && voc_journal_head(journal).seq == 2; i++) {
+        owner_for(journal, VOC_JOURNAL_LOCK_WAIT / 5);
+    }
+    assert_int_equal(voc_journal_head(journal).seq, 3);
     voc_journal_close(journal);
 }
 

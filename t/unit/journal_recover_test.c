@@ -45,6 +45,33 @@ test_recovers_after_laps(void **state)
     voc_journal_close(journal);
 }
 
+/* A large file is recovered in steps, each of a bounded part of it. */
+static void
+test_recovers_in_steps(void **state)
+{
+    voc_journal_t *journal = create(32 << 20), *found;
+    static const char zeros[VOC_FILE_PAGE];
+    unsigned steps = 1;
+    char path[1024];
+
+    (void)state;
+    while (voc_journal_head(journal).end + 300000 < 32 << 20) {
+        append(journal, 250000);
+    }
+    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+
+    /* Without the tail's slots it goes through all of it twice. */
+    poke(path, VOC_FILE_SLOTS, zeros, sizeof(zeros));
+    assert_int_equal(adopt_it(&found), VOC_JOURNAL_OK);
+    while (voc_journal_recover(found) == VOC_JOURNAL_AGAIN) {
+        steps++;
+    }
+    assert_in_range(steps, (32 << 20) / VOC_JOURNAL_SLICE, 20);
+    expect_status(found, 0, 133);
+    voc_journal_close(found);
+}
+
 static void
 test_recovers_empty(void **state)
 {
@@ -329,6 +356,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(test_recovers),
         T(test_recovers_after_laps),
+        T(test_recovers_in_steps),
         T(test_recovers_empty),
         T(test_torn_end),
         T(test_zeros_and_garbage),
