@@ -279,6 +279,72 @@ $rig->verify('at rest', mixed => 1, nothing => 'refused');
 $rig->drained;
 $nginx->stop;
 
+# ---- the same with Redis away: what the order is -------------------------------------------
+
+# Another size: one journal after the other, whatever is in them.
+{
+    $rig = VocTest::Rig->new(journal => '%%DIR%%/journal size=1m')->start;
+    ($redis, $nginx) = ($rig->redis, $rig->nginx);
+    $sender = $rig->send(%load);
+
+    for my $size (qw(2m 1m)) {
+        $redis->pause;
+        $sender->wait_more(50);
+        $nginx->reload(
+            http => $rig->http(journal => "%%DIR%%/journal size=$size"));
+        $sender->wait_more(50);
+        $redis->resume;
+        $rig->verify("Redis away, a reload with size=$size: in order");
+    }
+    $sender->stop;
+    $nginx->stop;
+}
+
+# Where a master has ended, what it left comes first.
+sub daemon_of_its_own {
+    $rig = VocTest::Rig->new(journal => '%%DIR%%/journal size=4m');
+    ($redis, $nginx) = ($rig->redis, $rig->nginx);
+    $redis->start;
+    daemon($nginx);
+    $rig->marker;
+    $redis->pause;
+    post($rig, 100);
+    my ($old, $new) = upgrade();
+    post($rig, 100);
+    kill 'WINCH', $old;
+    ok no_workers($old), "the old one's workers end";
+    post($rig, 100);
+    return ($old, $new);
+}
+
+{
+    my ($old, $new) = daemon_of_its_own();
+    kill 'QUIT', $old;
+    wait_for { state_of($old) =~ /[Z-]/ };
+    VocTest::reap($old);
+    $nginx->adopt($new);
+    $nginx->wait_log(qr/was left behind, [1-9]\d* events in it/);
+    $redis->resume;
+    $rig->verify('Redis away, a binary upgrade: in order');
+    $nginx->stop;
+}
+
+# The file of a master that lives is its own: it waits for its workers.
+{
+    my ($old, $new) = daemon_of_its_own();
+    $redis->resume;
+    ok wait_for { grep {/"callid":"$rig->{senders}[-1]{name}-0-50"/} $rig->list },
+        "the new one's are pushed";
+    ok !grep({/"callid":"$rig->{senders}[0]{name}-0-50"/} $rig->list),
+        "the old one's wait";
+    kill 'HUP', $old;
+    $rig->verify('until a rollback, or its end', mixed => 1);
+    kill 'QUIT', $new;
+    ok wait_for { state_of($new) =~ /[Z-]/ }, 'the new master ends';
+    $rig->verify('each once', mixed => 1);
+    $nginx->stop;
+}
+
 # ---- two nginx on one directory --------------------------------------------------------------
 
 {

@@ -5,6 +5,8 @@ use strict;
 use warnings;
 
 use File::Copy qw(copy);
+use POSIX ();
+use Socket qw(IPPROTO_TCP SOL_SOCKET SO_KEEPALIVE);
 use Test::More;
 use Time::HiRes qw(sleep);
 use VocTest qw(reap spawn wait_for);
@@ -33,6 +35,18 @@ sub logged {
     return scalar(() = $rig->nginx->error_log =~ /$pattern/g);
 }
 
+# The pusher's socket, as nginx has it: pidfd_open(), pidfd_getfd().
+sub pushers_socket {
+    my ($rig) = @_;
+    my ($pid, $fd) = $rig->pusher or return;
+    my $of   = syscall 434, $pid + 0, 0;
+    my $copy = $of == -1 ? -1 : syscall 438, $of, $fd + 0, 0;
+    POSIX::close($of) if $of != -1;
+    return if $copy == -1;
+    open my $socket, '+<&=', $copy or return;
+    return $socket;
+}
+
 # ---- commands, crashes, pauses ---------------------------------------------------
 
 {
@@ -42,6 +56,17 @@ sub logged {
     )->start;
     my ($redis, $nginx) = ($rig->redis, $rig->nginx);
     my $sender = $rig->send(%load);
+
+    # A peer that is gone without a word: the kernel looks for it.
+    SKIP: {
+        wait_for { $rig->pusher };
+        my $socket = pushers_socket($rig)
+            or skip 'no look at the sockets of others here', 2;
+        ok unpack('i', getsockopt $socket, SOL_SOCKET, SO_KEEPALIVE),
+            'TCP keepalive';
+        is unpack('i', getsockopt $socket, IPPROTO_TCP, 18), 1000,
+            'TCP_USER_TIMEOUT is redis_timeout';
+    }
 
     for (1 .. 10) {
         $redis->cli(qw(CLIENT KILL TYPE normal SKIPME yes));

@@ -30,7 +30,8 @@ package VocTest::Rig;
 #                                          # of files that a killed pusher had
 #                                          # deleted, but not their cursors yet
 #   $rig->pusher;                          # pid of the worker that pushes, or
-#                                          # undef where none is connected
+#                                          # undef where none is connected; in
+#                                          # a list also its socket's number
 
 use strict;
 use warnings;
@@ -235,13 +236,14 @@ sub pusher {
     my %inode = map { $_ => 1 } slurp('/proc/net/tcp')
         =~ /^ *\d+: [0-9A-F:]+ [0-9A-F]{8}:$port 01 (?:\S+ +){5}(\d+)/mg;
 
-    for my $pid (session($self->{nginx}{session} // return undef)) {
+    for my $pid (session($self->{nginx}{session} // return)) {
         for my $fd (glob "/proc/$pid/fd/*") {
             my ($inode) = (readlink($fd) // '') =~ /^socket:\[(\d+)\]/;
-            return $pid if $inode && $inode{$inode};
+            return wantarray ? ($pid, $fd =~ s{.*/}{}r) : $pid
+                if $inode && $inode{$inode};
         }
     }
-    return undef;
+    return;
 }
 
 sub journals {
