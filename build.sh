@@ -14,7 +14,8 @@
 #                               or all of them.
 #   ./build.sh bench [PART ...] Builds, measures what docs/performance.md tells,
 #                               all of it (a quarter of an hour) or the parts
-#                               named: pairs.  Leaves a report in build/bench/.
+#                               named: pairs workers latency drain pending sync
+#                               disk memory.  Leaves a report in build/bench/.
 #   ./build.sh help             This text.
 #
 # Packages that are missing on Debian 12 or 13, or Ubuntu 22.04 or 24.04, are
@@ -600,6 +601,8 @@ prepare_rivals() {
 bench() {
     build "$packages_bench"
     prepare_rivals
+    $CC -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror \
+        -o "$build/bench/load" t/bench/load.c -lhiredis -lpthread
     VOC_BUILD=$build TMPDIR=${TMPDIR:-/var/tmp} exec perl t/bench/bench.pl "$@"
 }
 

@@ -10,11 +10,11 @@ use strict;
 use warnings;
 
 use Exporter qw(import);
-use Time::HiRes qw(time);
-use VocTest qw(build_dir root slurp wait_for);
+use JSON::PP qw(decode_json);
+use VocTest qw(build_dir root slurp);
 
-our @EXPORT_OK = qw(bench_dir cpu_ns cpus fail failures median note rounds
-    seconds server_mask separate wrk);
+our @EXPORT_OK = qw(bench_dir cpu_ns cpus fail failures load median note rounds
+    seconds server_mask separate summary stay_away wrk);
 
 sub seconds { return $ENV{VOC_BENCH_SECONDS} || 3 }
 sub rounds  { return $ENV{VOC_BENCH_ROUNDS}  || 5 }
@@ -39,10 +39,13 @@ sub cpus { return $cpus }
 # Whether servers get core 0, and all that loads them the others.
 sub separate { return $cpus > 1 }
 
-# This process, and what it starts, leaves core 0 to the servers.
+# This process, and what it starts, leaves core 0 to the servers; or, for a
+# while, does not.
 sub stay_away {
-    return if !separate();
-    system("taskset -p -c 1-@{[ $cpus - 1 ]} $$ >/dev/null") == 0
+    my ($away) = @_;
+    my $first = $away && separate() ? 1 : 0;
+
+    system("taskset -p -c $first-@{[ $cpus - 1 ]} $$ >/dev/null") == 0
         or die 'no taskset';
 }
 
@@ -66,6 +69,39 @@ sub median {
     my @sorted = sort { $a <=> $b } grep {defined} @_ or return undef;
 
     return ($sorted[ $#sorted / 2 ] + $sorted[ @sorted / 2 ]) / 2;
+}
+
+# Medians of several rounds' figures.
+sub summary {
+    my (@rounds) = @_;
+
+    return {
+        rounds => scalar @rounds,
+        map {
+            my $name = $_;
+            ($name => median(map { $_->{$name} } @rounds));
+        } keys %{ $rounds[0] }
+    };
+}
+
+# Runs load.c: port, count; options: rate, connections, redis (a VocTest::Redis
+# whose list is emptied meanwhile).  Its figures; fails where not all is well.
+sub load {
+    my ($port, $count, %options) = @_;
+    my $redis   = $options{redis};
+    my @command = (
+        bench_dir() . '/load', '-c', $options{connections} // 50,
+        '-r', $options{rate} // 0, $port, $count,
+        $redis ? $redis->port : (),
+    );
+
+    open my $pipe, '-|', @command or die "load: $!";
+    my $text = join '', <$pipe>;
+    close $pipe or die "@command failed\n";
+    my $result = decode_json($text);
+    fail("load: $text") if $result->{good} != $count
+        || $redis && $result->{arrived} != $count;
+    return $result;
 }
 
 # Runs wrk against a URL without path; options: path, close (a connection per

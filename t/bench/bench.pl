@@ -8,12 +8,21 @@ use FindBin;
 use lib "$FindBin::Bin", "$FindBin::Bin/../lib";
 
 use POSIX qw(strftime);
-use VocBench qw(failures note);
+use VocBench qw(failures note stay_away);
+use VocBench::Delivery;
+use VocBench::Disk;
 use VocBench::Pairs;
 use VocBench::Report qw(load_results print_report save_results write_report);
 
 my @parts = (
-    [ pairs => \&VocBench::Pairs::pairs ],
+    [ pairs   => \&VocBench::Pairs::pairs ],
+    [ workers => \&VocBench::Pairs::workers ],
+    [ latency => \&VocBench::Delivery::latency ],
+    [ drain   => \&VocBench::Delivery::drain ],
+    [ pending => \&VocBench::Delivery::pending ],
+    [ sync    => \&VocBench::Disk::sync ],
+    [ disk    => \&VocBench::Disk::disk ],
+    [ memory  => \&VocBench::Disk::memory ],
 );
 my %known = map { @$_ } @parts;
 
@@ -22,7 +31,7 @@ for (@ARGV) {
         if !$known{$_};
 }
 
-VocBench::stay_away();
+stay_away(1);
 my $results = load_results();
 my $start   = time;
 

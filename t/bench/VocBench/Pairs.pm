@@ -8,12 +8,12 @@ use warnings;
 
 use Exporter qw(import);
 use Time::HiRes qw(time);
-use VocBench qw(cpu_ns fail median note rounds wrk);
-use VocBench::Servers qw(module requests_of start_servers stop_servers);
+use VocBench qw(cpu_ns fail median note rounds stay_away summary wrk);
+use VocBench::Servers qw(limit_and_module module start_servers stop_servers);
 use VocTest qw(wait_for);
 use VocTest::Redis;
 
-our @EXPORT_OK = qw(pairs round summary workers);
+our @EXPORT_OK = qw(pairs round workers);
 
 my @scenarios = (
     [ http  => 'HTTP' ],
@@ -44,13 +44,14 @@ sub all_there {
     return $length >= $least;
 }
 
-# One run of wrk; CPU time is taken until all is on the list.
+# One run of wrk; CPU time is taken until all is on the list.  No redis: it is
+# away.
 sub round {
     my ($redis, $server, $scenario) = @_;
     my @pids   = $server->{pids}->();
     my $before = $server->{requests} ? $server->{requests}->() : 0;
     my $cpu    = cpu_ns(@pids);
-    my $redis_cpu = cpu_ns($redis->pid);
+    my $redis_cpu = $redis ? cpu_ns($redis->pid) : 0;
     my $start  = time;
 
     my $wrk = wrk($server->{$scenario}, path => $server->{path},
@@ -76,20 +77,7 @@ sub round {
         rate  => $wrk->{rate},
         cpu   => (cpu_ns(@pids) - $cpu) / 1e3 / $n,    # us per request
         busy  => $busy,                                # of one core
-        redis => (cpu_ns($redis->pid) - $redis_cpu) / 1e3 / $n,
-    };
-}
-
-# Medians of several rounds' figures.
-sub summary {
-    my (@rounds) = @_;
-
-    return {
-        rounds => scalar @rounds,
-        map {
-            my $name = $_;
-            ($name => median(map { $_->{$name} } @rounds));
-        } keys %{ $rounds[0] }
+        redis => $redis ? (cpu_ns($redis->pid) - $redis_cpu) / 1e3 / $n : 0,
     };
 }
 
@@ -141,6 +129,27 @@ sub pairs {
     stop_servers(@$servers);
     $redis->stop;
     return \%result;
+}
+
+# One worker and two, over HTTPS.  With two, nothing has a core of its own.
+sub workers {
+    my (%rounds, %nginx);
+
+    stay_away(0);
+    my $redis = VocTest::Redis->new->start;
+    $nginx{$_} = module($redis, workers => $_, affinity => '') for 1, 2;
+    for my $i (1 .. rounds()) {
+        note("workers: round $i of " . rounds());
+        for my $n (1, 2) {
+            for my $server (limit_and_module($nginx{$n})) {
+                push @{ $rounds{$n}{ $server->{name} } },
+                    round($redis, $server, 'https');
+            }
+        }
+    }
+    $_->stop for values %nginx, $redis;
+    stay_away(1);
+    return { map { $_ => { relate('limit', %{ $rounds{$_} }) } } 1, 2 };
 }
 
 1;

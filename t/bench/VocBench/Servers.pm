@@ -26,7 +26,7 @@ use VocTest qw(certificate free_port private_dir root slurp wait_for
     worker_user);
 use VocTest::Nginx;
 
-our @EXPORT_OK = qw(module requests_of start_servers stop_servers);
+our @EXPORT_OK = qw(limit_and_module module start_servers stop_servers);
 
 sub packages { return bench_dir() . '/packages/root' }
 
@@ -83,9 +83,9 @@ sub urls {
         $full ? (full => "https://127.0.0.1:$full") : ());
 }
 
-sub nginx_servers {
-    my ($redis) = @_;
-    my $nginx = module($redis, size => '512m');
+# The two that an nginx with the module is.
+sub limit_and_module {
+    my ($nginx) = @_;
     my @common = (
         urls($nginx->port, $nginx->port('TLS'), $nginx->port('FULL')),
         process  => $nginx,
@@ -196,7 +196,7 @@ my @rivals = (
 # The servers, and [name, reason] of those that are not there.
 sub start_servers {
     my ($redis) = @_;
-    my @servers = nginx_servers($redis);
+    my @servers = limit_and_module(module($redis));
     my @absent;
 
     for my $rival (@rivals) {
