@@ -7,12 +7,14 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin", "$FindBin::Bin/../lib";
 
-use POSIX qw(strftime);
+use POSIX qw(strftime sysconf times _SC_CLK_TCK);
+use Time::HiRes qw(time);
 use VocBench qw(failures note stay_away);
 use VocBench::Delivery;
 use VocBench::Disk;
 use VocBench::Pairs;
 use VocBench::Report qw(load_results print_report save_results write_report);
+use VocTest qw(slurp);
 
 my @parts = (
     [ pairs   => \&VocBench::Pairs::pairs ],
@@ -31,18 +33,38 @@ for (@ARGV) {
         if !$known{$_};
 }
 
+# CPU seconds of the whole machine, and of this program and all it has started
+# and that has ended.
+sub cpu_seconds {
+    my ($user, $nice, $system, undef, undef, $irq, $soft, $steal)
+        = slurp('/proc/stat') =~ /^cpu +(.*)/ ? split ' ', $1 : die;
+    my (undef, @own) = times();
+    my $own = 0;
+
+    $own += $_ for @own;
+    return map { $_ / sysconf(_SC_CLK_TCK) }
+        $user + $nice + $system + $irq + $soft + $steal, $own;
+}
+
 stay_away(1);
 my $results = load_results();
 my $start   = time;
 
 for my $name (@ARGV ? @ARGV : map { $_->[0] } @parts) {
     note($name);
+    my ($all, $own) = cpu_seconds();
+    my $begin  = time;
     my $result = $known{$name}->();
+    my ($all_now, $own_now) = cpu_seconds();
+    my $others = ($all_now - $all - $own_now + $own) / (time - $begin);
+    note(sprintf 'other programs took %.0f %% of a core', 100 * $others)
+        if $others > 0.05;
     $results->{$name} = {
         %$result,
         date     => strftime('%Y-%m-%d %H:%M', gmtime),
         seconds  => VocBench::seconds(),
         rounds   => VocBench::rounds(),
+        others   => $others,    # of one core
         failures => [ failures() ],
         machine  => VocBench::Report::machine(),
     };
@@ -51,5 +73,5 @@ for my $name (@ARGV ? @ARGV : map { $_->[0] } @parts) {
 
 write_report($results);
 print_report($results);
-note(sprintf 'took %d s', time - $start);
+note(sprintf 'took %.0f s', time - $start);
 exit(failures() ? 1 : 0);

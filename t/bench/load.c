@@ -31,6 +31,7 @@
 
 #define CONNECTIONS_MAX 256
 #define SECOND 1000000000LL    /* ns */
+#define AHEAD 16               /* commands of the consumer */
 #define GIVE_UP 10             /* s without an event, or an answer */
 
 typedef struct {
@@ -207,31 +208,47 @@ send_all(void)
     }
 }
 
-/* The consumer: one event after the other, as it comes. */
+/* Notes when an event was taken off the list; false at the end of them. */
+static int
+take(const redisReply *reply, int64_t time)
+{
+    const char *callid;
+    size_t event;
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2) {
+        return 0;
+    }
+    callid = strstr(reply->element[1]->str, "\"callid\":\"c");
+    event = callid ? strtoul(callid + 11, NULL, 10) : count;
+    if (event >= count || taken[event]) {
+        die("an event that was not sent, or twice");
+    }
+    taken[event] = time;
+    return ++arrived < count;
+}
+
+/*
+ * The consumer.  Some commands are always on their way, so that one event does
+ * not wait for the round trip of the one before.
+ */
 static void *
 take_all(void *context)
 {
     redisContext *redis = context;
-    const char *callid;
     redisReply *reply;
-    size_t event;
-    int64_t time;
+    int i, more;
 
-    while (arrived < count) {
-        reply = redisCommand(redis, "BLPOP %s %d", key, GIVE_UP);
-        time = now();
-        if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
+    for (i = 0; i < AHEAD; i++) {
+        redisAppendCommand(redis, "BLPOP %s %d", key, GIVE_UP);
+    }
+    do {
+        if (redisGetReply(redis, (void **) &reply) != REDIS_OK) {
             break;
         }
-        callid = strstr(reply->element[1]->str, "\"callid\":\"c");
-        event = callid ? strtoul(callid + 11, NULL, 10) : count;
-        if (event >= count || taken[event]) {
-            die("an event that was not sent, or twice");
-        }
-        taken[event] = time;
-        arrived++;
+        more = take(reply, now());
         freeReplyObject(reply);
-    }
+        redisAppendCommand(redis, "BLPOP %s %d", key, GIVE_UP);
+    } while (more);
     return NULL;
 }
 
@@ -297,7 +314,7 @@ options(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    redisContext *redis;
+    redisContext *redis = NULL;
     pthread_t consumer;
     int64_t start;
     int i;
@@ -330,6 +347,7 @@ main(int argc, char **argv)
            count, good, bad, late, (double) (now() - start) / 1e9);
     if (redis_port) {
         pthread_join(consumer, NULL);
+        redisFree(redis);
         printf(",\"arrived\":%zu", arrived);
         print_times("list", answered, taken);
         print_times("whole", sent, taken);

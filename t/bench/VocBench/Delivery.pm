@@ -8,7 +8,7 @@ use warnings;
 
 use Exporter qw(import);
 use Time::HiRes qw(sleep time);
-use VocBench qw(fail load note rounds seconds summary);
+use VocBench qw(cpu_ns fail load note rounds seconds summary);
 use VocBench::Pairs qw(round);
 use VocBench::Servers qw(limit_and_module module);
 use VocTest qw(wait_for);
@@ -58,21 +58,25 @@ sub fill {
     return $count ? load($nginx->port, $count) : undef;
 }
 
-# Events per second, from the first to the last on the list.
+# Events per second from the first to the last on the list, and Redis' CPU time
+# for each in us.
 sub drained {
     my ($redis, $count) = @_;
     my $length = 0;
 
     $redis->start;
     wait_for { ($length = $redis->cli('LLEN', 'voc:events')) > 0 } 30;
-    my ($first, $start) = ($length, time);
+    my ($first, $start, $cpu) = ($length, time, cpu_ns($redis->pid));
     wait_for { ($length = $redis->cli('LLEN', 'voc:events')) >= $count } 60;
-    my $rate = ($count - $first) / (time - $start);
+    my %figures = (
+        rate  => ($count - $first) / (time - $start),
+        redis => (cpu_ns($redis->pid) - $cpu) / 1e3 / ($count - $first),
+    );
     sleep 0.05;
     $length = $redis->cli('LLEN', 'voc:events');
     fail("drain: $length on the list, $count were accepted") if $length != $count;
     $redis->cli('DEL', 'voc:events');
-    return $rate;
+    return %figures;
 }
 
 sub drain {
@@ -85,7 +89,7 @@ sub drain {
             note("drain: $count, round $i of " . some());
             my $load = fill($redis, $nginx, $count);
             push @{ $result{$count} }, {
-                rate     => drained($redis, $count),
+                drained($redis, $count),
                 accepted => $count / $load->{seconds},
             };
         }

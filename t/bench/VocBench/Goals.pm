@@ -75,9 +75,50 @@ sub pairs {
     );
 }
 
+sub latency {
+    my ($part) = @_;
+    my $r = $part->{10_000} or return;
+
+    return (
+        at_most('from the 200 to the list at 10,000/s: p50 below 0.3 ms',
+            $r->{list_p50}, 0.3, 'ms'),
+        at_most('from the 200 to the list at 10,000/s: p99 below 2 ms',
+            $r->{list_p99}, 2, 'ms'),
+    );
+}
+
+sub drain {
+    my ($part) = @_;
+    my ($least) = sort { $a <=> $b }
+        map { $part->{$_}{rate} } grep {/^\d+$/} keys %$part;
+
+    return at_least('a backlog drains at 200,000 events/s or more', $least,
+        200_000, 'events/s');
+}
+
+sub pending {
+    my ($part) = @_;
+    my $r    = $part->{140_000};
+    my $full = $r->{busy} >= 0.95 && $part->{0}{busy} >= 0.95;
+    my $cost = 100 * ($full ? 1 - $r->{of_none} : $r->{cpu_of_none} - 1);
+
+    return at_most('140,000 events waiting cost 3 % or less, by '
+        . ($full ? 'throughput' : 'CPU time'), $cost, 3, '%');
+}
+
+sub sync {
+    my ($part) = @_;
+
+    return at_least('`sync=always`: 10,000 answers/s or more',
+        $part->{always}{rate}, 10_000, 'answers/s');
+}
+
 sub goals {
     my ($results) = @_;
-    my @parts = ([ pairs => \&pairs ]);
+    my @parts = (
+        [ pairs => \&pairs ], [ latency => \&latency ], [ drain => \&drain ],
+        [ pending => \&pending ], [ sync => \&sync ],
+    );
 
     return map {
         my ($name, $make) = @$_;

@@ -67,15 +67,21 @@ sub goals_table {
 
 sub about {
     my ($results) = @_;
-    my %seen;
+    my (%of, $text);
 
-    return join '', map {
-        my $m = $_->{machine};
-        my $line = "$m->{system}, Linux $m->{kernel}, $m->{cores} cores"
-            . " ($m->{cpu}), nginx $m->{nginx}, Redis $m->{redis},"
-            . " commit $m->{commit}, rounds of $_->{seconds} s, $_->{rounds} of them";
-        $seen{$line}++ ? () : "$line.\n";
-    } grep {ref} map { $results->{$_} } sort keys %$results;
+    for my $part (sort keys %$results) {
+        my $r = $results->{$part};
+        my $m = $r->{machine};
+
+        push @{ $of{"$m->{system}, Linux $m->{kernel}, $m->{cores} cores ($m->{cpu}),"
+            . " nginx $m->{nginx}, Redis $m->{redis}; commit $m->{commit};"
+            . " $r->{rounds} rounds of $r->{seconds} s"} }, $part;
+    }
+    $text = join '', map { join(', ', @{ $of{$_} }) . ": $_.\n\n" } sort keys %of;
+    my ($most) = sort { $results->{$b}{others} <=> $results->{$a}{others} }
+        keys %$results;
+    return $text . sprintf "Programs that had nothing to do with it took %.0f %% of"
+        . " a core at most (during %s).\n", 100 * $results->{$most}{others}, $most;
 }
 
 # name => Markdown of each section that there are results for.
