@@ -65,7 +65,7 @@ typedef struct {
 typedef struct {
     uint32_t magic;
     uint32_t crc; /* of all behind it, seeded with the journal's id */
-    uint64_t seq; /* from 1 */
+    uint64_t seq; /* from 1, below VOC_RECORD_SEQ_END */
     uint64_t offset;
     uint64_t accepted; /* milliseconds since the epoch */
     uint32_t length;   /* of the payload, bytes */
@@ -76,6 +76,7 @@ _Static_assert(sizeof(voc_file_header_t) == 72, "header");
 _Static_assert(sizeof(voc_file_slot_t) == 32, "slot");
 _Static_assert(sizeof(voc_file_record_t) == 40, "record");
 
+#define VOC_RECORD_SEQ_END (1ULL << 63) /* so that counting never wraps */
 #define VOC_RECORD_HEADER sizeof(voc_file_record_t)
 #define VOC_RECORD_MARK   offsetof(voc_file_record_t, seq) /* magic and crc */
 

@@ -26,6 +26,7 @@ voc_record_header(const voc_journal_t *journal, uint64_t place,
 
     return header->magic == VOC_RECORD_MAGIC &&
            header->offset % journal->size == place && header->seq != 0 &&
+           header->seq < VOC_RECORD_SEQ_END &&
            header->kind == VOC_RECORD_EVENT &&
            header->length <= journal->payload_max &&
            voc_record_size(header->length) <= journal->have - place;

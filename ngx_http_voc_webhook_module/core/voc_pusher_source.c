@@ -355,9 +355,9 @@ voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
     source->read = cursor;
     source->skipped = 0;
     source->replay = cursor < source->confirmed;
-    source->forward = cursor > source->confirmed;
+    source->forward = cursor > status.tail;
 
-    if (source->forward) {
+    if (cursor > source->confirmed) {
         /* confirmed, though the answer was lost */
         sure = cursor < status.head ? cursor : status.head;
         p->counters.pushed += sure - source->confirmed;

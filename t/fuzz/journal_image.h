@@ -79,6 +79,7 @@ image_valid(const uint8_t *ring, uint64_t have, uint64_t size, uint64_t place,
     memcpy(record, ring + place, 40);
     room = have - place - 40;
     return record->magic == 0xF81EFE01U && record->seq != 0 &&
+           record->seq < 1ULL << 63 &&
            record->kind == 0 && record->offset % size == place &&
            record->length <= quarter && record->length <= 1048576 &&
            (record->length + 7ULL) / 8 * 8 <= room &&
