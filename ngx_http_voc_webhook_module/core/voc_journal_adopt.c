@@ -78,11 +78,15 @@ voc_adopt_file(int directory, const char *name, const char *path,
     fd = openat(directory, name,
                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd == -1) {
-        if (errno == ENOENT) {
+        number = errno;
+        if (number == ENOENT) {
             return VOC_JOURNAL_EMPTY;
         }
-        voc_journal_error(error, errno, "cannot open journal \"%s\"", path);
-        return VOC_JOURNAL_REFUSED;
+        voc_journal_error(error, number, "cannot open journal \"%s\"", path);
+        /* what is ours, not the file's, passes */
+        return number == EMFILE || number == ENFILE || number == ENOMEM
+                   ? VOC_JOURNAL_FAILED
+                   : VOC_JOURNAL_REFUSED;
     }
 
     if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
