@@ -552,15 +552,14 @@ unpack() {
     mkdir -p "$into/root"
     for package in "$@"; do
         [ ! -e "$into/$package" ] || continue
+        rm -f "$into"/*.deb
         (
-            cd "$into"
-            rm -f ./*.deb
-            apt-get -q -o APT::Sandbox::User=root download "$package" >&2
-            dpkg-deb -x ./*.deb root
-            rm -f ./*.deb
-            touch "$package"
+            cd "$into" \
+                && apt-get -q -o APT::Sandbox::User=root download "$package" >&2 \
+                && dpkg-deb -x ./*.deb root && touch "$package"
         ) || say "no $package here"
     done
+    rm -f "$into"/*.deb
 }
 
 # What the module is compared with, under build/bench; each as far as it can be
@@ -578,7 +577,7 @@ prepare_rivals() {
     go=$(echo "$packages"/root/usr/lib/go-*/bin/go)
     if [ -x "$go" ] \
         && [ ! "$build/bench/go-server" -nt t/bench/servers/server.go ]; then
-        GOROOT=${go%/bin/go} GO111MODULE=off CGO_ENABLED=0 GOFLAGS= \
+        GOROOT=${go%/bin/go} GO111MODULE=off CGO_ENABLED=0 GOFLAGS='' \
             GOPATH=$packages/root/usr/share/gocode \
             GOCACHE=$build/bench/go-cache \
             "$go" build -o "$build/bench/go-server" t/bench/servers/server.go \
@@ -591,8 +590,8 @@ prepare_rivals() {
     cp t/bench/node/* "$build/bench/node/"
     if ! cmp -s t/bench/node/package-lock.json "$build/bench/node/installed"; then
         (
-            cd "$build/bench/node"
-            npm ci --omit=dev --ignore-scripts --no-audit --no-fund >&2 \
+            cd "$build/bench/node" \
+                && npm ci --omit=dev --ignore-scripts --no-audit --no-fund >&2 \
                 && cp package-lock.json installed
         ) || say "no Node.js or no packages for it here"
     fi

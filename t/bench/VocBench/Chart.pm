@@ -60,6 +60,7 @@ sub chart {
         $y += $block;
     }
 
+    $y -= $block - 6;
     my ($x1, $x2) = ($left, $left + 90);
     my $legend = qq(<rect x="$x1" y="38" width="12" height="12" rx="2" class="https"/>\n)
         . text($x1 + 18, 48, 'value', 'HTTPS')

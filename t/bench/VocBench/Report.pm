@@ -8,7 +8,7 @@ use warnings;
 use Exporter qw(import);
 use File::Copy qw(copy);
 use JSON::PP;
-use VocBench qw(bench_dir cpus);
+use VocBench qw(bench_dir cpus note);
 use VocBench::Chart qw(chart);
 use VocBench::Goals qw(goals);
 use VocBench::Tables qw(tables);
@@ -75,7 +75,7 @@ sub about {
 
         push @{ $of{"$m->{system}, Linux $m->{kernel}, $m->{cores} cores ($m->{cpu}),"
             . " nginx $m->{nginx}, Redis $m->{redis}; commit $m->{commit};"
-            . " $r->{rounds} rounds of $r->{seconds} s"} }, $part;
+            . " $r->{rounds} x $r->{seconds} s"} }, $part;
     }
     $text = join '', map { join(', ', @{ $of{$_} }) . ": $_.\n\n" } sort keys %of;
     my ($most) = sort { $results->{$b}{others} <=> $results->{$a}{others} }
@@ -119,7 +119,7 @@ sub print_report {
     print markdown($results), "\nIn ", bench_dir(), ": results.md, .json, .svg\n";
 }
 
-# Replaces what stands between <!-- bench NAME --> and <!-- end --> in the page.
+# Replaces, in docs/performance.md, what stands between <!-- bench NAME --> and <!-- end -->.
 sub update_docs {
     my ($results) = @_;
     my $docs = root() . '/docs';
@@ -128,6 +128,11 @@ sub update_docs {
 
     $page =~ s{(<!-- bench (\w+) -->\n).*?(<!-- end -->)}
         { $1 . ($sections{$2} // die "no results of $2: run ./build.sh bench\n") . $3 }gse;
+    for my $part (sort keys %$results) {
+        my $others = 100 * $results->{$part}{others};
+        note(sprintf '%s: the machine was not quiet (%.0f %%)', $part, $others)
+            if $others > 10;
+    }
     write_report($results);
     put("$docs/performance.md", $page);
     copy(bench_dir() . "/results.$_", "$docs/performance.$_")

@@ -111,7 +111,7 @@ sub lua_servers {
         workers => 1,
         conf    => configuration('lua.conf', redis => $redis->port),
         env     => { LD_LIBRARY_PATH => $library =~ s,/[^/]*$,,r },
-    )->start;
+    )->expect_log(qr/./)->start;
     my @common = (
         urls($nginx->port, $nginx->port('TLS'), $nginx->port('FULL')),
         process => $nginx,

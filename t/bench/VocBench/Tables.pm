@@ -175,6 +175,34 @@ sub memory {
         } 1, 2);
 }
 
+# What follows from CPU time for those who buy machines.
+sub sizing {
+    my ($pairs, $drain) = @_;
+    my %cpu  = map { $_ => $pairs->{$_}{module}{cpu} } qw(http https new full);
+    my %nginx = map { $_ => $pairs->{$_}{limit}{cpu} } qw(http https new full);
+    my ($full) = map { $drain->{$_}{redis} } (counts($drain))[-1];
+    my $alone  = $pairs->{https}{module}{redis};
+    my $default = 160_000;    # events in a journal of 64m
+
+    return sizing => table(
+        [ 'one core', 'CPU µs each', 'of them nginx itself', 'events/s at most' ],
+        map({
+            my ($name, $title) = @$_;
+            [ $title, number($cpu{$name}), number($nginx{$name}),
+              number(1e6 / $cpu{$name}, 0) ];
+        } [ https => 'of nginx, HTTPS, keep-alive' ],
+          [ http => 'of nginx, HTTP behind a proxy' ],
+          [ new => 'of nginx, a new connection each, session resumed' ],
+          [ full => 'of nginx, a new connection each, full handshake' ]),
+        [ 'of Redis, beside one worker under full load', number($alone), '',
+          number(1e6 / $alone, 0) ],
+        [ 'of Redis, full batches', number($full), '', number(1e6 / $full, 0) ],
+    ) . sprintf "\nA worker that has a core to itself and is sent as much as it can"
+        . " answer over HTTPS fills the default journal of 64m (%s events, counted"
+        . " with 400 bytes) %.1f s after Redis has gone.\n",
+        number($default, 0), $default * $cpu{https} / 1e6;
+}
+
 # name => Markdown.
 sub tables {
     my ($results) = @_;
@@ -183,11 +211,12 @@ sub tables {
         [ drain => \&drain ], [ pending => \&pending ], [ sync => \&sync ],
         [ disk => \&disk ], [ memory => \&memory ],
     );
+    my @both = @{$results}{qw(pairs drain)};
 
-    return map {
+    return map({
         my ($name, $make) = @$_;
         $results->{$name} ? $make->($results->{$name}) : ();
-    } @parts;
+    } @parts), $both[0] && $both[1] ? sizing(@both) : ();
 }
 
 1;
