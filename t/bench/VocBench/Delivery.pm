@@ -118,10 +118,15 @@ sub pending {
     }
     $_->stop for $nginx, $redis;
 
-    my %result = map { $_ => summary(@{ $rounds{$_} }) } @pending;
-    $result{$_}{of_none} = $result{$_}{rate} / $result{0}{rate} for @pending;
-    $result{$_}{cpu_of_none} = $result{$_}{cpu} / $result{0}{cpu} for @pending;
-    return \%result;
+    # Each round's figures beside those with none waiting.
+    for my $count (@pending) {
+        for my $i (0 .. $#{ $rounds{$count} }) {
+            my ($own, $none) = map { $rounds{$_}[$i] } $count, 0;
+            $own->{of_none}     = $own->{rate} / $none->{rate};
+            $own->{cpu_of_none} = $own->{cpu} / $none->{cpu};
+        }
+    }
+    return { map { $_ => summary(@{ $rounds{$_} }) } @pending };
 }
 
 1;

@@ -187,10 +187,10 @@ END
 }
 
 my @rivals = (
-    [ 'lua-timer', \&lua_servers ],    # and lua-wait
+    [ Lua    => \&lua_servers ],
     [ webdis => \&webdis_server ],
-    [ go     => \&go_server ],
-    [ node   => \&node_server ],
+    [ Go     => \&go_server ],
+    [ 'Node.js' => \&node_server ],
 );
 
 # The servers, and [name, reason] of those that are not there.
@@ -204,7 +204,7 @@ sub start_servers {
         my @started = eval { $start->($redis) };
 
         if (@started) { push @servers, @started; next }
-        my ($reason) = split /\n/, $@;
+        my ($reason) = $@ =~ /^(.*?):?$/m;
         note("$name: $reason");
         push @absent, { name => $name, reason => $reason };
     }

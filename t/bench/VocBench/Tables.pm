@@ -51,11 +51,12 @@ sub pairs {
                 $server->{name} eq 'limit' ? '' : number($r->{redis}),
             ];
         }
-        my $absent = join ', ', map { $_->{name} } @{ $pairs->{absent} };
+        my $absent = join ', ',
+            map {"$_->{name} ($_->{reason})"} @{ $pairs->{absent} };
         ($name => table(
             [ $title, 'answers/s', 'of the limit', 'CPU µs each',
               'times the limit', 'core busy', 'Redis CPU µs each' ], @rows)
-            . ($absent ? "\nNot installed: $absent.\n" : ''));
+            . ($absent ? "\nLeft out: $absent.\n" : ''));
     } @scenarios;
 }
 
