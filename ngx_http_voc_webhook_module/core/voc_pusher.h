@@ -82,7 +82,7 @@ typedef struct {
 typedef struct {
     uint64_t pushed;   /* events confirmed by Redis */
     uint64_t replayed; /* events pushed again after Redis lost them */
-    uint64_t lost;     /* records damaged or no longer held */
+    uint64_t lost;     /* damaged or no longer held, each time they were due */
     uint64_t connects;
     uint64_t errors;   /* replies and connections that failed */
     int up;            /* connected and taking events */
