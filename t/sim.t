@@ -111,7 +111,9 @@ subtest 'the same seed, the same run' => sub {
 subtest "$seeds seeds" => sub {
     my $half  = int(($seeds + 1) / 2);
     my $begin = time;
-    my @pipes = map { start($sim, '--seeds', $from + $_ * $half, $half) } 0, 1;
+    my @pipes
+        = map { start($sim, '--coverage', $from + $_ * $half, $half) } 0, 1;
+    my %reached;
 
     for my $pipe (@pipes) {
         my ($output, $status) = end($pipe);
@@ -119,11 +121,26 @@ subtest "$seeds seeds" => sub {
         note($output);
 
         # a run that meets nothing proves nothing
-        my %met = $output =~ /([A-Z_]+) (\d+)/g;
+        $reached{$2} += $1 while $output =~ /^ +(\d+)  (.+)$/mg;
+        my %met = $output =~ /^\d+ seeds.*/m ? $& =~ /([A-Z_]+) (\d+)/g : ();
         my @never = grep { $met{$_} == 0 } sort keys %met;
         is "@never", '', 'each fault was there' if $status == 0;
     }
     note(sprintf '%.0f seeds a second', $seeds / (time - $begin));
+
+    my @points = slurp("$core/voc_journal_file.h") =~ /^ +VOC_POINT_(\w+)/mg;
+    my @never = grep { !$reached{$_} } map { ("passed $_", "died at $_") }
+        @points;
+    is "@never", 'died at ADOPTED', 'each point of the journal is reached';
+
+    my ($rows) = slurp("$core/voc_redis.c") =~ /voc_redis_rows\[\] = (.+?)^};/ms;
+    for my $where ('answered:', 'in a script:') {
+        my @missing = grep {
+            my $row = $_;
+            !grep { index("$_ ", "$where $row") == 0 } keys %reached;
+        } $rows =~ /voc_str\("(.+?)"\)/g;
+        is join(', ', @missing), '', "each row of the reply table, $where";
+    }
 };
 
 subtest 'sanitized' => sub {
@@ -149,15 +166,30 @@ sub unquoted {
     return join '', map { s/\\n/\n/gr } $text =~ /"([^"]*)"/g;
 }
 
+# Another script, with its own digest.
+sub script {
+    my ($text) = @_;
+
+    my ($script) = $text =~ /push_script\[\] =\n(.*?);\n/s or return;
+    my $sha1 = sha1_hex(unquoted($script));
+    $text =~ s/(push_sha1\[41\] =\n +")[0-9a-f]{40}/$1$sha1/ or return;
+    return $text;
+}
+
 sub without_compare {
     my ($text) = @_;
 
     $text =~ s/^ +"if cursor ~= ARGV\[1\] then\\n"\n.*\n +"end\\n"\n//m
         or return;
-    my ($script) = $text =~ /push_script\[\] =\n(.*?);\n/s or return;
-    my $sha1 = sha1_hex(unquoted($script));
-    $text =~ s/(push_sha1\[41\] =\n +")[0-9a-f]{40}/$1$sha1/ or return;
-    return $text;
+    return script($text);
+}
+
+sub cursor_first {
+    my ($text) = @_;
+
+    $text =~ s/^( +"redis.call\('RPUSH'.*\n)( +"redis.call\('SET'.*\n)/$2$1/m
+        or return;
+    return script($text);
 }
 
 # Each pattern has to be there, once.
@@ -210,6 +242,32 @@ END
     ['what Redis lost is not kept', 'voc_pusher_source',
         replaced('rc = voc_journal_retain(source->journal, record);',
             'rc = VOC_JOURNAL_OK;')],
+    ['what waits in memory is overwritten', 'voc_journal',
+        replaced('if (header->offset + need - tail.end > journal->size)',
+            'if (journal->fd != -1 &&'
+                . ' header->offset + need - tail.end > journal->size)')],
+    ['a sync that failed counts', 'voc_journal_sync',
+        replaced("            voc_journal_fail(journal, errno);\n"
+                . "            return;\n", "            break;\n")],
+    ['what is appended during a sync counts as synced', 'voc_journal_sync',
+        replaced('    while (synced < seq &&',
+            "    seq = atomic_load(&shared->seq);\n    while (synced < seq &&")],
+    ['nobody looks for the file', 'voc_journal_sync',
+        replaced('st.st_nlink == 0', '0')],
+    ['nobody looks at its size', 'voc_journal_sync',
+        replaced('(uint64_t)st.st_size < VOC_FILE_RING + journal->size', '0')],
+    ['a hole ends the reading', 'voc_journal_read',
+        replaced('    rc = voc_read_scan(reader, head, buffer, size, record);',
+            '    rc = VOC_JOURNAL_EMPTY;')],
+    ["someone else's cursor is believed", 'voc_pusher_source',
+        replaced("        voc_pusher_foreign(p);\n        return;\n", '')],
+    ['the cursor moves before the list does', 'voc_redis', \&cursor_first],
+    ['a drain does not wait for the cursor', 'voc_pusher',
+        replaced("p->left.journal == NULL &&\n           p->ncursors == 0;",
+            'p->left.journal == NULL;')],
+    ['a drain does not wait for events', 'voc_pusher',
+        replaced('return voc_pusher_pending(p) == 0 &&',
+            'return p->phase >= 0 &&')],
 );
 
 for my $plant (@planted) {

@@ -1,6 +1,7 @@
 /*
  * sim SEED [-v]          one run; -v tells what happens
  * sim --seeds FROM COUNT so many runs, up to the first that fails
+ * sim --coverage FROM COUNT  and how many of them reached what
  */
 
 #include <signal.h>
@@ -33,10 +34,14 @@ main(int argc, char **argv)
                          pushed = 0;
     unsigned met[FAULT_N] = {0};
     struct timespec a, b;
-    int i, many = argc == 4 && strcmp(argv[1], "--seeds") == 0;
+    int i, many, coverage;
+
+    coverage = argc == 4 && strcmp(argv[1], "--coverage") == 0;
+    many = coverage || (argc == 4 && strcmp(argv[1], "--seeds") == 0);
 
     if (!many && (argc < 2 || argv[1][0] < '0' || argv[1][0] > '9')) {
-        fprintf(stderr, "usage: sim SEED [-v] | sim --seeds FROM COUNT\n");
+        fprintf(stderr,
+                "usage: sim SEED [-v] | sim --seeds|--coverage FROM COUNT\n");
         return 2;
     }
 
@@ -75,5 +80,8 @@ main(int argc, char **argv)
         printf(" %s %u", fault_name((fault_e)i), met[i]);
     }
     printf("\n");
+    if (coverage) {
+        reached_print();
+    }
     return 0;
 }

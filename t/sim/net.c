@@ -153,6 +153,20 @@ net_free_conn(void)
     return NULL;
 }
 
+/* As a server does that turns a client away. */
+static void
+unasked(conn_t *c)
+{
+    static const char *const texts[] = {
+        "-ERR max number of clients reached\r\n",
+        "-DENIED Redis is running in protected mode\r\n", "+PONG\r\n",
+        ":1\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n"};
+    const char *text = texts[roll(sizeof(texts) / sizeof(texts[0]))];
+
+    bytes_add(&c->down, text, strlen(text));
+    c->closed = roll(2) == 0;
+}
+
 void
 net_connecting(proc_t *p)
 {
@@ -181,6 +195,9 @@ net_connecting(proc_t *p)
     c->asked = c->authed = 0;
     c->window = fault(FAULT_WINDOW) ? roll(3000) : SIZE_MAX;
     p->conn = c;
+    if (fault(FAULT_UNASKED)) {
+        unasked(c);
+    }
     proc_call(p, CALL_CONNECTED, NULL, 0);
 }
 
@@ -403,6 +420,31 @@ op_log(void *ctx, voc_log_e level, const char *text)
 {
     proc_t *p = ctx;
 
+    static const char *const known[] = {
+        "connection closed",
+        "connection refused",
+        "no reply in time",
+        "connecting took too long",
+        "connected, but no answer in time",
+        "sending failed",
+        "not an answer of Redis",
+        "an unexpected answer",
+        "the server is not a master",
+        "is none of its numbers",
+        "no cursor of journal",
+        "is damaged behind",
+        "left alone",
+        "cannot be read",
+        "Redis lost what it had confirmed",
+        "of a finished journal cannot be deleted",
+        "no memory"};
+    size_t i;
+
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strstr(text, known[i]) != NULL) {
+            reached("logged:", known[i]);
+        }
+    }
     say("process %u [%d]: %s", p->serial, (int)level, text);
 }
 
@@ -411,16 +453,27 @@ op_may_begin(void *ctx)
 {
     proc_t *p = ctx;
 
-    return life_may_begin(p->store);
+    return life_may_begin(p->store, &p->leftovers);
 }
 
 static void
 op_retire(void *ctx, voc_journal_t *journal)
 {
     proc_t *p = ctx;
+    int s = store_of(journal->id);
 
-    if (p->nretiring == RETIRE_MAX) {
-        voc_journal_close(journal); /* the thread pool is full */
+    /*
+     * The thread pool is full, or it is not permitted: left alone, what Redis
+     * loses of it is not pushed again but by a later start.
+     */
+    if (p->nretiring == RETIRE_MAX || (s != -1 && fault(FAULT_RETIRE_FAIL))) {
+        say("journal %d is not deleted", s);
+        if (s != -1) {
+            disk_all_gone(s);
+            sim.stores[s].loose = 1;
+        }
+        voc_journal_refuse(&p->leftovers, voc_journal_id(journal));
+        voc_journal_close(journal);
         return;
     }
     p->retiring[p->nretiring++] = journal;

@@ -8,6 +8,8 @@
 
 #include "sim.h"
 
+#define DRAIN 2000 /* ms */
+
 /* ---- fork ----------------------------------------------------------------
  */
 
@@ -37,7 +39,7 @@ journal_forked(const voc_journal_t *of)
     journal->shared = mapped_again(of->shared, sizeof(*of->shared));
     journal->map = mapped_again(of->map, of->map_size);
     journal->ring = (char *)journal->map + (of->ring - (char *)of->map);
-    journal->fd = dup(of->fd);
+    journal->fd = of->fd == -1 ? -1 : dup(of->fd);
     journal->sync_fd = -1;
     journal->sync_pid = 0;
     pthread_mutex_init(&journal->sync_lock, NULL);
@@ -62,6 +64,7 @@ proc_start(int store, int first)
     p->store = store;
     p->first = first;
     p->timer_at = SIM_NEVER;
+    p->drain_at = SIM_NEVER;
     p->journal = journal_forked(sim.stores[store].master);
 
     if (first) {
@@ -74,7 +77,7 @@ proc_start(int store, int first)
         options.connect_timeout = 1000;
         options.timeout = 5000;
         options.journal = p->journal;
-        options.directory = &p->leftovers;
+        options.directory = sim.stores[store].memory ? NULL : &p->leftovers;
         p->leftovers.path = sim.directory;
         p->pusher = voc_pusher_create(&options, &sim_ops, p);
         p->starting = 1;
@@ -102,6 +105,7 @@ proc_resign(proc_t *p)
 
     net_forget(p);
     p->timer_at = SIM_NEVER;
+    p->drain_at = SIM_NEVER;
     p->late = 0;
 }
 
@@ -186,6 +190,74 @@ proc_any(void)
     }
 }
 
+/* ---- the end of an exiting worker's pusher, as the glue does it ----------
+ */
+
+/* Another has the seat: this one ends, at once or a little later. */
+static int
+proc_seated(proc_t *p)
+{
+    if (p->pusher == NULL) {
+        return 0;
+    }
+
+    if (sim.stores[p->store].seat == p->serial) {
+        return 1;
+    }
+
+    if (p->late == 0 || sim.calm) {
+        proc_resign(p);
+        return 0;
+    }
+
+    p->late--;
+    return 1;
+}
+
+/* It ends with the last event, not before. */
+static void
+proc_progressed(proc_t *p)
+{
+    if (p->drain_at != SIM_NEVER && p->pusher != NULL && !p->task.used &&
+        p->nretiring == 0 && voc_pusher_finished(p->pusher)) {
+        proc_resign(p);
+    }
+}
+
+void
+proc_drained(proc_t *p)
+{
+    if (p->task.used) {
+        return;
+    }
+
+    if (proc_seated(p)) {
+        say("process %u has drained for long enough", p->serial);
+        reached("drain: its time is over", "");
+        proc_resign(p);
+    }
+    p->drain_at = SIM_NEVER;
+}
+
+void
+proc_told(proc_t *p)
+{
+    p->told = 1;
+    if (!proc_seated(p)) {
+        return;
+    }
+
+    if (!voc_pusher_counters(p->pusher)->up) {
+        reached("drain: Redis is not there", "");
+        proc_resign(p);
+        return;
+    }
+
+    reached("drain: begins", "");
+    p->drain_at = sim.now + DRAIN;
+    proc_progressed(p);
+}
+
 /* ---- what it does, at once or as a task ----------------------------------
  */
 
@@ -213,6 +285,7 @@ proc_do(proc_t *p, void (*what)(void *), unsigned pause, unsigned die)
     if (pause == 0 && die == 0) {
         what(p);
         proc_task_ended(p);
+        proc_progressed(p);
         return;
     }
 
@@ -221,6 +294,8 @@ proc_do(proc_t *p, void (*what)(void *), unsigned pause, unsigned die)
         proc_task_ended(p);
         if (p->task.dead) {
             proc_gone(p);
+        } else {
+            proc_progressed(p);
         }
     }
 }
@@ -241,6 +316,8 @@ proc_resume(proc_t *p)
         proc_task_ended(p);
         if (p->task.dead) {
             proc_gone(p);
+        } else {
+            proc_progressed(p);
         }
     }
 }
@@ -253,6 +330,7 @@ do_append(void *data)
     store_t *store = &sim.stores[p->store];
     uint64_t seq = 0, before = store->returned;
     uint32_t n = p->append;
+    int failed = store->failed;
     size_t length;
     voc_journal_rc rc;
     char *copy;
@@ -272,6 +350,9 @@ do_append(void *data)
     oracle_returned(n, rc, seq);
     this_append = 0;
 
+    if (rc == VOC_JOURNAL_OK && failed) {
+        fail("event %u is taken, though journal %d has failed", n, p->store);
+    }
     if (rc == VOC_JOURNAL_OK && seq <= before) {
         fail("event %u has number %" PRIu64 ", though %" PRIu64
              " was given out before",
@@ -284,25 +365,42 @@ do_append(void *data)
     }
 }
 
+/* It gives the ring's end up: rare, and worth a stop. */
+static int
+proc_skips(const proc_t *p, uint32_t length)
+{
+    uint64_t size = p->journal->size;
+
+    return !sim.calm && size - voc_journal_head(p->journal).end % size <
+                            voc_record_size(length);
+}
+
 void
 proc_append(proc_t *p, uint32_t length)
 {
     unsigned pause = 0, die = 0;
+    int skips, store = p->store;
 
     if (p->task.used) {
         return;
     }
 
-    if (fault(FAULT_PAUSE)) {
+    skips = proc_skips(p, length);
+    if (fault(FAULT_PAUSE) ||
+        (skips && sim.rate[FAULT_PAUSE] && roll(8) == 0)) {
         pause = 10 + roll(60);
     }
-    if (fault(FAULT_DIE)) {
-        die = 1 + roll(7);
+    if (fault(FAULT_DIE) || (skips && sim.rate[FAULT_DIE] && roll(8) == 0)) {
+        die = 1 + roll(skips ? 3 : 7);
     }
 
     p->append = oracle_append(p->store, length);
     p->appending = 1;
     proc_do(p, do_append, pause, die);
+    if (sim.sync == 2 && p->serial != 0 && !p->task.used &&
+        p->store == store) {
+        disk_sync(p);
+    }
 }
 
 static void
@@ -339,27 +437,6 @@ do_call(void *data)
     }
 }
 
-/* Another has the seat: this one ends, at once or a little later. */
-static int
-proc_seated(proc_t *p)
-{
-    if (p->pusher == NULL) {
-        return 0;
-    }
-
-    if (sim.stores[p->store].seat == p->serial) {
-        return 1;
-    }
-
-    if (p->late == 0 || sim.calm) {
-        proc_resign(p);
-        return 0;
-    }
-
-    p->late--;
-    return 1;
-}
-
 /* Takes data over where it is CALL_RECEIVED's. */
 int
 proc_call(proc_t *p, call_e call, const char *data, size_t len)
@@ -379,11 +456,16 @@ proc_call(proc_t *p, call_e call, const char *data, size_t len)
         p->len = len;
     }
 
-    if (fault(FAULT_PUSHER_PAUSE)) {
+    /* it moves the tail where it hears of a batch, hardly anywhere else */
+    if (fault(FAULT_PUSHER_PAUSE) ||
+        (call == CALL_RECEIVED &&
+         (fault(FAULT_PUSHER_PAUSE) || fault(FAULT_PUSHER_PAUSE)))) {
         pause = 10 + roll(60);
     }
-    if (fault(FAULT_PUSHER_DIE)) {
-        die = 1 + roll(6);
+    if (fault(FAULT_PUSHER_DIE) ||
+        (call == CALL_RECEIVED &&
+         (fault(FAULT_PUSHER_DIE) || fault(FAULT_PUSHER_DIE)))) {
+        die = 1 + roll(call == CALL_RECEIVED ? 3 : 6);
     }
 
     proc_do(p, do_call, pause, die);

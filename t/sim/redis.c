@@ -34,6 +34,12 @@ cursor_of(redis_state_t *state, const char *id)
     return NULL;
 }
 
+int
+redis_has_cursor(const char *id)
+{
+    return cursor_of(&sim.redis.state, id) != NULL;
+}
+
 static void
 cursor_set(redis_state_t *state, const char *id, const char *value)
 {
@@ -48,6 +54,7 @@ cursor_set(redis_state_t *state, const char *id, const char *value)
     }
 
     snprintf(cursor->value, sizeof(cursor->value), "%s", value);
+    cursor->foreign = 0;
 }
 
 static const char *
@@ -158,24 +165,32 @@ script_push(conn_t *c, const char *id, uint64_t previous)
     }
 }
 
-/* An error may come before its RPUSH, never behind it. */
-static int
-script_error(conn_t *c)
+static void
+script_refuses(conn_t *c, const char *error)
 {
     char text[256];
-    redis_t *r = &sim.redis;
 
-    if (r->error == NULL || r->errors == 0 || roll(2)) {
-        return 0;
-    }
-
-    r->errors--;
+    reached("in a script:", error);
     snprintf(text, sizeof(text),
              roll(2) ? "ERR Error running script (call to f_x): "
                        "@user_script:1: -%s"
                      : "%s script: x, on @user_script:6.",
-             r->error);
+             error);
     reply_line(c, '-', text);
+}
+
+/* An error may come before its RPUSH, never behind it. */
+static int
+script_error(conn_t *c)
+{
+    redis_t *r = &sim.redis;
+
+    if (r->error == NULL || r->errors == 0 || (!r->in_scripts && roll(2))) {
+        return 0;
+    }
+
+    r->errors--;
+    script_refuses(c, r->error);
     return 1;
 }
 
@@ -191,6 +206,11 @@ script_run(conn_t *c)
     value[0] = '\0';
 
     for (i = 0; i < script_n; i++) {
+        if (script[i] == OP_GET && cursor != NULL &&
+            cursor->foreign == FOREIGN_TYPE) {
+            script_refuses(c, "WRONGTYPE Operation against a key");
+            return;
+        }
         if (script[i] < OP_SET && script_error(c)) {
             return;
         }
@@ -211,6 +231,13 @@ script_run(conn_t *c)
         case OP_SET_SAME:
             break;
         case OP_PUSH:
+            if (sim.redis.wrong_list && !c->old_master) {
+                script_refuses(c, "WRONGTYPE Operation against a key");
+                return;
+            }
+            if (cursor != NULL && cursor->foreign) {
+                fail("a batch behind a cursor that someone else has set");
+            }
             say("Redis: %u events behind %s, up to %s, of journal %d%s",
                 argc - 7, value, argv[6], store_of(id),
                 c->old_master ? ", to the old master" : "");
@@ -299,6 +326,24 @@ redis_delete(conn_t *c)
     reply_line(c, ':', "1");
 }
 
+/*
+ * Of a leftover any number is believed: its last records may have been lost
+ * with the power, after Redis had them.
+ */
+static int
+redis_bounded(int s)
+{
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0 && sim.procs[i].store == s) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
 static void
 redis_get(conn_t *c)
 {
@@ -309,6 +354,22 @@ redis_get(conn_t *c)
     if (sim.redis.has_old && !c->old_master) {
         sim.redis.has_old = 0;
         net_server_gone(0);
+    }
+
+    if (cursor != NULL && cursor->foreign == FOREIGN_BEYOND &&
+        !redis_bounded(store_of(id))) {
+        redis_mend(state_of(c), cursor);
+        cursor = cursor_of(state_of(c), id);
+    }
+    if (cursor != NULL && cursor->foreign) {
+        reached("a cursor of someone else's:",
+                cursor->foreign == FOREIGN_TYPE     ? "type"
+                : cursor->foreign == FOREIGN_BEYOND ? "beyond"
+                                                    : "no number");
+        if (cursor->foreign == FOREIGN_TYPE) {
+            reply_line(c, '-', "WRONGTYPE Operation against a key");
+            return;
+        }
     }
 
     say("Redis: the cursor of journal %d is %s", store_of(id),
@@ -338,8 +399,9 @@ redis_refuses(conn_t *c)
 {
     redis_t *r = &sim.redis;
 
-    if (r->errors > 0 && roll(2)) {
+    if (r->errors > 0 && !r->in_scripts && roll(2)) {
         r->errors--;
+        reached("answered:", r->error);
         reply_line(c, '-', r->error);
         return 1;
     }

@@ -6,6 +6,7 @@
 #define BURST    400
 #define CALM_MAX (600 * 1000) /* ms until all has to be on the list */
 #define SPIN_MAX 100000
+#define HELD     (120 * 1000) /* ms until someone mends what is wrong */
 
 static uint32_t
 some_length(void)
@@ -31,7 +32,7 @@ some_events(void)
     }
 
     n = 1 + roll(4);
-    if (fault(FAULT_BURST)) {
+    if ((sim.rush && sim.rate[FAULT_BURST]) || fault(FAULT_BURST)) {
         n = roll(BURST);
     }
 
@@ -58,6 +59,27 @@ wake_up(void)
     }
 }
 
+/* Processes of a master that has been told to quit are still there. */
+static int
+quitting(void)
+{
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+static uint64_t
+proc_due(const proc_t *p)
+{
+    return p->drain_at < p->timer_at ? p->drain_at : p->timer_at;
+}
+
 /* Timers that are due, in the order of their time. */
 static void
 time_to(uint64_t to)
@@ -68,16 +90,20 @@ time_to(uint64_t to)
     do {
         next = NULL;
         for (p = sim.procs; p < sim.procs + PROCS_MAX; p++) {
-            if (p->serial != 0 && !p->task.used && p->timer_at <= to &&
-                (next == NULL || p->timer_at < next->timer_at)) {
+            if (p->serial != 0 && !p->task.used && proc_due(p) <= to &&
+                (next == NULL || proc_due(p) < proc_due(next))) {
                 next = p;
             }
         }
         if (next != NULL) {
-            if (next->timer_at > sim.now) {
-                sim.now = next->timer_at;
+            if (proc_due(next) > sim.now) {
+                sim.now = proc_due(next);
             }
-            proc_timer(next);
+            if (next->drain_at <= sim.now) {
+                proc_drained(next);
+            } else {
+                proc_timer(next);
+            }
         }
     } while (next != NULL && roll(3) && ++spins < SPIN_MAX);
 
@@ -101,7 +127,10 @@ some_process(void)
         proc_retire(p);
     } else if (p->connecting) {
         net_connecting(p);
-    } else if (p->exiting && roll(20) == 0) {
+    } else if (p->exiting && !p->told && roll(4) == 0) {
+        proc_told(p);
+    } else if (p->exiting && (p->pusher == NULL || p->told) &&
+               p->drain_at == SIM_NEVER && roll(20) == 0) {
         proc_exit(p);
     } else if (fault(FAULT_KILL_WORKER)) {
         proc_die(p);
@@ -148,6 +177,16 @@ faults_of_redis(void)
         sim.redis.down_until = sim.now + roll(20000);
         redis_restart(0, 0);
     }
+    if (fault(FAULT_FOREIGN)) {
+        redis_foreign();
+    }
+    if (fault(FAULT_WRONG_LIST)) {
+        say("Redis: someone sets a string at the list's key");
+        sim.redis.wrong_list = 1;
+    }
+    if (roll(30) == 0) {
+        redis_repair();
+    }
     if (fault(FAULT_REPLICA)) {
         sim.redis.replica_until = sim.now + roll(5000);
     }
@@ -157,10 +196,27 @@ faults_of_redis(void)
 }
 
 static void
+power_goes(void)
+{
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        sim.procs[i].late = 0;
+    }
+    life_power();
+}
+
+static void
 faults_of_nginx(void)
 {
     if (fault(FAULT_KILL_ALL)) {
         life_kill_all();
+    }
+    if (fault(FAULT_POWER)) {
+        power_goes();
+    }
+    if (fault(FAULT_QUIT)) {
+        life_quit();
     }
     if (fault(FAULT_RELOAD)) {
         life_reload(0);
@@ -171,7 +227,7 @@ faults_of_nginx(void)
     if (fault(FAULT_SECOND)) {
         life_second();
     }
-    if (sim.current == -1 && roll(4)) {
+    if (sim.current == -1 && roll(4) && (!quitting() || roll(20) == 0)) {
         life_start();
     }
 }
@@ -198,6 +254,11 @@ step(void)
 {
     sim.steps++;
 
+    if (sim.rush && roll(8) == 0) {
+        some_events();
+        sim.rush = 0;
+    }
+
     switch (roll(16)) {
     case 0:
         some_events();
@@ -222,6 +283,9 @@ step(void)
     case 8:
         wake_up();
         break;
+    case 9:
+        disk_step();
+        break;
     default:
         net_step();
         break;
@@ -245,12 +309,32 @@ calm_processes(void)
         while (p->serial != 0 && p->nretiring > 0 && !p->task.used) {
             proc_retire(p);
         }
-        if (p->serial != 0 && p->exiting) {
+        if (p->serial != 0 && p->exiting && !p->told) {
+            proc_told(p);
+        }
+        if (p->serial != 0 && p->exiting && p->drain_at == SIM_NEVER) {
             proc_exit(p);
         } else if (p->serial != 0 && p->connecting) {
             net_connecting(p);
         }
     }
+}
+
+/* That of today, and those that its pusher leaves alone. */
+static unsigned
+files_due(void)
+{
+    unsigned n = 0;
+    int i;
+    const store_t *store;
+
+    for (i = 0; i < sim.nstores; i++) {
+        store = &sim.stores[i];
+        n += !store->memory && !store->vanished && !store->deleted &&
+             (i == sim.current || life_refused(i));
+    }
+
+    return n;
 }
 
 static int
@@ -270,7 +354,7 @@ calm_done(void)
         up += voc_pusher_counters(p->pusher)->up;
     }
 
-    return up == 1 && world_files(0) == 1 && oracle_complete();
+    return up == 1 && world_files(0) == files_due() && oracle_complete();
 }
 
 static uint64_t
@@ -280,8 +364,8 @@ calm_next_timer(void)
     int i;
 
     for (i = 0; i < PROCS_MAX; i++) {
-        if (sim.procs[i].serial != 0 && sim.procs[i].timer_at < at) {
-            at = sim.procs[i].timer_at;
+        if (sim.procs[i].serial != 0 && proc_due(&sim.procs[i]) < at) {
+            at = proc_due(&sim.procs[i]);
         }
     }
 
@@ -315,6 +399,91 @@ calm_settle(void)
     fail("it does not come to its end: %u files", world_files(0));
 }
 
+/* Nobody sets it right for a while: nothing is pushed, and nothing skipped.
+ */
+static void
+finish_repair(void)
+{
+    uint64_t until = sim.now + HELD, at;
+
+    while (redis_foreign_left() && sim.now < until) {
+        calm_processes();
+        wake_up();
+        if (!net_flush()) {
+            at = calm_next_timer();
+            time_to(at < until ? at : until);
+        }
+    }
+    redis_repair();
+}
+
+static void
+append_each(void)
+{
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0) {
+            proc_append(&sim.procs[i], PAYLOAD_MIN);
+        }
+    }
+}
+
+static int
+calm_up(void)
+{
+    int i;
+
+    for (i = 0; i < PROCS_MAX; i++) {
+        if (sim.procs[i].serial != 0 && sim.procs[i].pusher != NULL &&
+            voc_pusher_counters(sim.procs[i].pusher)->up) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+/* Redis answers all the time: all is pushed, and no cursor stays behind. */
+static void
+finish_quit(void)
+{
+    unsigned spins = 0;
+    int left = 0;
+
+    /* that of a crash is drained at the same time */
+    if (roll(2) && sim.nstores < STORES_MAX && sim.memory == 0) {
+        append_each();
+        life_kill_all();
+        life_start();
+        while (!calm_up() && ++spins < SPIN_MAX) {
+            calm_processes();
+            if (!net_flush()) {
+                time_to(calm_next_timer());
+            }
+        }
+        left = 1;
+    }
+    if (roll(2)) {
+        append_each();
+    }
+
+    life_quit();
+    while (quitting()) {
+        if (++spins > SPIN_MAX) {
+            fail("it does not quit");
+        }
+        calm_processes();
+        if (!net_flush()) {
+            time_to(calm_next_timer());
+        }
+    }
+    oracle_stopped();
+    if (left) {
+        reached("drain: of a leftover", "");
+    }
+}
+
 static void
 finish(void)
 {
@@ -331,15 +500,14 @@ finish(void)
         calm_processes();
         life_start();
     }
+    finish_repair();
     calm_settle();
 
     /* and it goes on working */
-    for (i = 0; i < PROCS_MAX; i++) {
-        if (sim.procs[i].serial != 0) {
-            proc_append(&sim.procs[i], PAYLOAD_MIN);
-        }
-    }
+    append_each();
     calm_settle();
+    sim.settled = 1;
+    finish_quit();
     oracle_final();
 
     for (i = 0; i < PROCS_MAX; i++) {
@@ -362,6 +530,8 @@ run(uint64_t seed)
     sim.workers = 1 + roll(3);
     sim.redis.password = roll(4) == 0;
     sim.large = roll(3) == 0;
+    sim.memory = roll(6) ? 0 : 1 + (int)roll(2);
+    sim.sync = (int)roll(3);
     sim.pace = 4 + roll(60);
     if (roll(4) == 0) {
         redis_snapshot(); /* of nothing at all */

@@ -31,58 +31,77 @@
 
 #define PAYLOAD_MIN 24 /* bytes: {"n":12345678,"p":"..." */
 
-/* ---- what can go wrong; a run has some of it, each at its own rate ------ */
+/* ---- what can go wrong; a run has some of it, each at its own rate ------
+ */
 
-#define FAULTS(X)                                                             \
-    X(PAUSE, 400)          /* an append stops at a point */                   \
-    X(DIE, 60)             /* its process dies at a point */                  \
-    X(PUSHER_PAUSE, 100)   /* a call of the pusher stops at a point */        \
-    X(PUSHER_DIE, 40)      /* or its process dies there */                    \
-    X(RETIRE_DIE, 2000)    /* dies while a file is deleted */                 \
-    X(CREATE_DIE, 4000)    /* a start dies while it makes its file */         \
-    X(KILL_WORKER, 400)     /* kill -9 of a worker */                          \
-    X(KILL_ALL, 300)        /* of all that there is */                         \
-    X(RELOAD, 400)          /* new workers, the journal stays */               \
-    X(RESIZE, 200)          /* new workers, a new journal */                   \
-    X(SECOND, 80)           /* a second master beside the old workers */       \
-    X(LATE, 5000)          /* the old pusher resigns late */                  \
-    X(LOST_WAKE, 1000)     /* an appender dies before it wakes the pusher */  \
-    X(BURST, 1000)           /* many events at once */                          \
-    X(CUT, 1500)            /* a connection, at any byte */                    \
-    X(MUTE, 500)            /* nothing gets through, nobody is told */         \
-    X(WINDOW, 3000)         /* the socket takes less than all */               \
-    X(REFUSE, 2000)        /* connecting is refused, */                       \
-    X(HANG, 500)           /* or not answered */                              \
-    X(ERROR, 800)          /* Redis answers with an error */                  \
-    X(GARBAGE, 200)         /* or with something else */                       \
-    X(SCRIPT_FLUSH, 300)    /* Redis forgets its scripts */                    \
-    X(RESTART, 300)         /* Redis restarts and has lost nothing */          \
-    X(RESTORE, 250)         /* or comes back with an older state */            \
-    X(FAILOVER, 200)        /* another is the master, of an older state */     \
-    X(DOWN, 150)            /* Redis is away for a while */                    \
-    X(REPLICA, 150)         /* Redis is no master for a while */
+#define FAULTS(X)                                                            \
+    X(PAUSE, 400)        /* an append stops at a point */                    \
+    X(DIE, 60)           /* its process dies at a point */                   \
+    X(PUSHER_PAUSE, 200) /* a call of the pusher stops at a point */         \
+    X(PUSHER_DIE, 100)   /* or its process dies there */                     \
+    X(RETIRE_DIE, 2000)  /* dies while a file is deleted */                  \
+    X(RETIRE_FAIL, 2000) /* a file cannot be deleted */                      \
+    X(CREATE_DIE, 4000)  /* a start dies while it makes its file */          \
+    X(KILL_WORKER, 400)  /* kill -9 of a worker */                           \
+    X(KILL_ALL, 300)     /* of all that there is */                          \
+    X(RELOAD, 400)       /* new workers, the journal stays */                \
+    X(RESIZE, 200)       /* new workers, a new journal */                    \
+    X(SECOND, 80)        /* a second master beside the old workers */        \
+    X(LATE, 5000)        /* the old pusher resigns late */                   \
+    X(LOST_WAKE, 1000)   /* an appender dies before it wakes the pusher */   \
+    X(BURST, 1000)       /* many events at once */                           \
+    X(CUT, 1500)         /* a connection, at any byte */                     \
+    X(MUTE, 500)         /* nothing gets through, nobody is told */          \
+    X(WINDOW, 3000)      /* the socket takes less than all */                \
+    X(REFUSE, 2000)      /* connecting is refused, */                        \
+    X(HANG, 500)         /* or not answered */                               \
+    X(ERROR, 800)        /* Redis answers with an error */                   \
+    X(GARBAGE, 200)      /* or with something else */                        \
+    X(SCRIPT_FLUSH, 300) /* Redis forgets its scripts */                     \
+    X(RESTART, 300)      /* Redis restarts and has lost nothing */           \
+    X(RESTORE, 250)      /* or comes back with an older state */             \
+    X(FAILOVER, 200)     /* another is the master, of an older state */      \
+    X(DOWN, 150)         /* Redis is away for a while */                     \
+    X(REPLICA, 150)      /* Redis is no master for a while */                \
+    X(FOREIGN, 150)      /* someone sets a cursor */                         \
+    X(WRONG_LIST, 80)    /* or something that is no list at its key */       \
+    X(UNASKED, 300)      /* an answer that nobody asked for */               \
+    X(QUIT, 100)         /* a graceful stop */                               \
+    X(SYNC_ERROR, 100)   /* the disk does not take it */                     \
+    X(FILE_CUT, 60)      /* a journal's file is cut, */                      \
+    X(VANISH, 40)        /* or deleted */                                    \
+    X(POWER, 150)        /* the machine loses its power */
 
 #define FAULT_NAME(name, rate) FAULT_##name,
 typedef enum { FAULTS(FAULT_NAME) FAULT_N } fault_e;
 
-/* ---- an append, and what became of it ----------------------------------- */
+/* ---- an append, and what became of it -----------------------------------
+ */
 
-typedef enum { APPEND_RUNNING, APPEND_OK, APPEND_REFUSED, APPEND_DIED } fate_e;
+typedef enum {
+    APPEND_RUNNING,
+    APPEND_OK,
+    APPEND_REFUSED,
+    APPEND_DIED
+} fate_e;
 
 typedef struct {
     fate_e fate;
     int store;
-    uint32_t length; /* of the payload */
-    uint64_t seq;    /* 0: not published */
-    uint64_t offset; /* in the journal */
+    uint32_t length;     /* of the payload */
+    uint64_t seq;        /* 0: not published */
+    uint64_t offset;     /* in the journal */
+    unsigned placed : 1; /* it had the lock: offset holds */
     unsigned on_list : 1;
     unsigned pushed : 1;  /* Redis had it since the journal last kept it */
     unsigned dropped : 1; /* Redis had it once and lost it */
     unsigned excused : 1; /* its journal's cursor was lost, too */
     unsigned late : 1;    /* accepted when a later journal had begun */
+    unsigned gone : 1;    /* what holds it was cut, or lost with the power */
 } append_t;
 
-/* ---- a journal of one start, and who uses it ---------------------------- */
+/* ---- a journal of one start, and who uses it ----------------------------
+ */
 
 typedef struct {
     char id[VOC_JOURNAL_ID_LEN + 1];
@@ -93,8 +112,18 @@ typedef struct {
     int followed;          /* a later one has begun */
     int loose;             /* two masters at a time: no order between them */
     int deleted;
-    unsigned seat; /* serial of the process that pushes */
-    int wake;      /* the eventfd */
+    unsigned deleted_in; /* sim.deaths then */
+    int memory;          /* it has no file */
+    int doomed;          /* something happened to the file, */
+    int failed;          /* and the journal has said so */
+    int cut, vanished;
+    int none_left;   /* no process has it, and nothing else has */
+    uint64_t have;   /* bytes of ring that are not cut off */
+    uint64_t synced; /* up to this number, as the journal says */
+    char *synced_image, *between_image; /* of the file */
+    int between;                        /* the second one is newer */
+    unsigned seat;     /* serial of the process that pushes */
+    int wake;          /* the eventfd */
     uint64_t written;  /* the highest offset that an append wrote up to */
     uint64_t kept;     /* the first number that is not overwritten */
     uint64_t returned; /* the highest number that an append has returned */
@@ -103,7 +132,8 @@ typedef struct {
     uint64_t nby_seq;
 } store_t;
 
-/* ---- threads that can stop and die at a point of the journal ------------ */
+/* ---- threads that can stop and die at a point of the journal ------------
+ */
 
 typedef struct {
     int used; /* it has stopped, and goes on later */
@@ -119,7 +149,8 @@ typedef struct {
     int locked; /* holds the lock of its process' journal */
 } task_t;
 
-/* ---- processes ---------------------------------------------------------- */
+/* ---- processes ----------------------------------------------------------
+ */
 
 typedef enum {
     CALL_START,
@@ -148,6 +179,8 @@ typedef struct {
     conn_t *conn;
     int connecting;
     uint64_t timer_at;
+    int told;          /* that it has to exit */
+    uint64_t drain_at; /* the end of pushing, if it was told so */
     voc_journal_t *retiring[RETIRE_MAX];
     unsigned nretiring;
 
@@ -160,7 +193,8 @@ typedef struct {
     char id[VOC_JOURNAL_ID_LEN];
 } proc_t;
 
-/* ---- network and Redis -------------------------------------------------- */
+/* ---- network and Redis --------------------------------------------------
+ */
 
 typedef struct {
     char *data;
@@ -184,7 +218,11 @@ struct conn_s {
 typedef struct {
     char id[VOC_JOURNAL_ID_LEN + 1];
     char value[24];
+    int foreign;    /* someone else has set it */
+    char right[24]; /* what stood there; "": nothing */
 } cursor_t;
+
+enum { FOREIGN_TEXT = 1, FOREIGN_BEYOND, FOREIGN_TYPE };
 
 typedef struct {
     cursor_t cursors[KEYS_MAX];
@@ -204,10 +242,13 @@ typedef struct {
     uint64_t down_until, replica_until, loading_until;
     const char *error; /* the answer to the next commands */
     unsigned errors;
+    int in_scripts; /* only there */
+    int wrong_list; /* what stands at the key is no list */
     int garbage;
 } redis_t;
 
-/* ---- all of it ---------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------
+ */
 
 typedef struct {
     uint64_t seed, random, now;
@@ -217,7 +258,7 @@ typedef struct {
     char directory[96];
     unsigned rate[FAULT_N]; /* per 10000 */
     unsigned met[FAULT_N];
-    unsigned losses; /* of Redis */
+    unsigned losses;   /* of Redis */
     append_t *appends; /* from 1 */
     uint32_t nappends, appends_size;
     store_t stores[STORES_MAX];
@@ -226,8 +267,13 @@ typedef struct {
     unsigned serials;
     unsigned workers;
     unsigned pace; /* of so many steps in time one is long */
-    int large; /* events that fill a journal soon */
-    unsigned full; /* of them were refused for that */
+    int large;     /* events that fill a journal soon */
+    int memory; /* journals: 0 files, 1 memory, 2 memory, and files later */
+    int sync;   /* 0 off, 1 now and then, 2 after each append */
+    unsigned deaths; /* of all of nginx */
+    int rush;        /* events, while Redis gets back what it lost */
+    int settled;     /* Redis answers, and has done so for a while */
+    unsigned full;   /* of them were refused for that */
     conn_t conns[CONNS_MAX];
     redis_t redis;
     uint64_t ids;
@@ -249,6 +295,11 @@ void world_begin(uint64_t seed);
 void world_end(void);
 unsigned world_files(int remove_them);
 const char *fault_name(fault_e f);
+
+/* reach.c */
+void reached(const char *what, const char *where);
+void reached_point(const char *what, voc_point_e point);
+void reached_print(void);
 
 /* task.c */
 extern __thread uint32_t this_append;
@@ -272,14 +323,18 @@ uint32_t oracle_push(const char *id, uint64_t *previous, const char *item,
                      size_t len, int to_old);
 void oracle_cursor_made(const char *id, uint64_t number, int to_old);
 void oracle_dropped(uint32_t append);
-void oracle_begun(int store);
+void oracle_begun(int store, int adopted);
 void oracle_pusher_ends(const voc_pusher_counters_t *counters);
 int oracle_complete(void);
 void oracle_final(void);
+void oracle_stopped(void);
+const char *append_name(uint32_t n);
+int append_held(const append_t *a);
 size_t payload_write(char *out, uint32_t append, uint32_t length);
 
 /* redis.c */
 int redis_serve(conn_t *c); /* one command; 0: none is complete */
+int redis_has_cursor(const char *id);
 void redis_free(void);
 
 /* redis_faults.c */
@@ -287,6 +342,20 @@ void redis_snapshot(void);
 void redis_restart(int lose, int failover);
 void redis_error(void);
 int redis_down(void);
+
+void redis_foreign(void);
+void redis_repair(void); /* all that someone else has set */
+int redis_foreign_left(void);
+void redis_mend(redis_state_t *state, cursor_t *cursor);
+
+/* disk.c */
+void disk_created(int store);
+void disk_step(void);
+void disk_sync(proc_t *p);
+void disk_numbered(append_t *a);
+void disk_all_gone(int store);
+void disk_power(void);
+void disk_free(store_t *store);
 
 /* net.c */
 extern const voc_pusher_ops_t sim_ops;
@@ -303,6 +372,8 @@ conn_t *net_any(void);
 proc_t *proc_start(int store, int first);
 void proc_die(proc_t *p);
 void proc_exit(proc_t *p);
+void proc_told(proc_t *p);    /* to exit, by and by */
+void proc_drained(proc_t *p); /* its time for that is over */
 /* 0: it is stopped, or has no pusher any more */
 int proc_call(proc_t *p, call_e call, const char *data, size_t len);
 void proc_append(proc_t *p, uint32_t length);
@@ -317,8 +388,13 @@ void life_start(void);
 void life_reload(int resize);
 void life_second(void);
 void life_kill_all(void);
-void life_gone(const proc_t *p); /* a worker is gone: the master looks after it */
-int life_may_begin(int store);
+void life_power(void);
+void life_quit(void);
+void life_loose(void);
+void
+life_gone(const proc_t *p); /* a worker is gone: the master looks after it */
+int life_refused(int store);
+int life_may_begin(int store, const voc_journal_directory_t *leftovers);
 
 /* run.c */
 void run(uint64_t seed);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "sim.h"
+#include "voc_guard.h"
 
 #define FDS 256
 
@@ -26,8 +27,9 @@ task_wait(sem_t *sem)
 }
 
 static void
-task_die(void)
+task_die(voc_point_e point)
 {
+    reached_point("died at", point);
     free(was);
     was = NULL;
     self->dead = 1;
@@ -60,8 +62,8 @@ task_tear(voc_point_e point, voc_journal_t *journal)
         to = from + 1 + roll((uint32_t)(to - from));
     }
 
-    memcpy(journal->ring + was_at % journal->size + from, was + from,
-           to - from);
+    voc_guard_copy(journal->ring + was_at % journal->size + from, was + from,
+                   to - from);
 }
 
 static void
@@ -78,8 +80,11 @@ task_remember(voc_journal_t *journal)
     was_at = a->offset;
     was_size = voc_record_size(a->length);
     was = malloc(was_size);
-    if (was != NULL) {
-        memcpy(was, journal->ring + was_at % journal->size, was_size);
+    if (was != NULL &&
+        voc_guard_copy(was, journal->ring + was_at % journal->size,
+                       was_size) == -1) {
+        free(was);
+        was = NULL;
     }
 }
 
@@ -87,6 +92,7 @@ void
 task_point(voc_point_e point, voc_journal_t *journal)
 {
     oracle_point(point, journal);
+    reached_point("passed", point);
 
     /* what is adopted is not yet where a death would close it */
     if (self == NULL || point == VOC_POINT_ADOPTED) {
@@ -104,7 +110,7 @@ task_point(voc_point_e point, voc_journal_t *journal)
     if (self->die > 0 && --self->die == 0) {
         say("it dies at point %d", point);
         task_tear(point, journal);
-        task_die();
+        task_die(point);
     }
 
     if (self->pause == 0 || roll(100) >= self->pause) {
@@ -112,12 +118,13 @@ task_point(voc_point_e point, voc_journal_t *journal)
     }
 
     say("it stops at point %d", point);
+    reached_point("stopped at", point);
     sem_post(&self->back);
     task_wait(&self->go);
 
     if (self->killed) {
         task_tear(point, journal);
-        task_die();
+        task_die(point);
     }
 }
 

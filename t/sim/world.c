@@ -170,6 +170,9 @@ world_begin(uint64_t seed)
     static const unsigned rates[] = {
 #define FAULT_RATE(name, rate) rate,
         FAULTS(FAULT_RATE)};
+    static const fault_e ends[] = {
+        FAULT_KILL_ALL, FAULT_POWER,    FAULT_QUIT,   FAULT_RESIZE,
+        FAULT_SECOND,   FAULT_FILE_CUT, FAULT_VANISH, FAULT_SYNC_ERROR};
     int verbose = sim.verbose;
     unsigned i;
 
@@ -189,6 +192,13 @@ world_begin(uint64_t seed)
         sim.rate[i] = roll(2) ? rates[i] / (1 + roll(4)) : 0;
     }
 
+    /* a journal that lives long goes round many times */
+    if (roll(3) == 0) {
+        for (i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+            sim.rate[ends[i]] = 0;
+        }
+    }
+
     world_directory();
 }
 
@@ -200,6 +210,7 @@ world_end(void)
     for (i = 0; i < sim.nstores; i++) {
         free(sim.stores[i].path);
         free(sim.stores[i].by_seq);
+        disk_free(&sim.stores[i]);
     }
     for (i = 0; i < CONNS_MAX; i++) {
         free(sim.conns[i].up.data);
