@@ -448,6 +448,41 @@ disk_power(void)
     }
 }
 
+static int kept; /* the store whose file may come back */
+
+static void
+kept_name(char *name, size_t size)
+{
+    snprintf(name, size, "%s/kept", sim.directory);
+}
+
+/* 1: it comes back, if its deletion stops halfway. */
+int
+disk_keep(const voc_journal_t *journal)
+{
+    char name[128];
+
+    kept = store_of(journal->id);
+    kept_name(name, sizeof(name));
+    return kept != -1 && !sim.stores[kept].vanished &&
+           sim.rate[FAULT_POWER] > 0 && roll(2) &&
+           link(sim.stores[kept].path, name) == 0;
+}
+
+void
+disk_undelete(void)
+{
+    char name[128];
+
+    say("journal %d is there again", kept);
+    reached("power: a deleted file is there again", "");
+    kept_name(name, sizeof(name));
+    if (rename(name, sim.stores[kept].path) == -1) {
+        fail("cannot bring %s back", name);
+    }
+    sim.stores[kept].deleted = 0;
+}
+
 void
 disk_free(store_t *store)
 {

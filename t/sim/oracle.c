@@ -488,7 +488,7 @@ oracle_cursor_made(const char *id, uint64_t number, int to_old)
  */
 
 /* Somebody still pushes it. */
-static int
+int
 store_pushed(int s)
 {
     int i;

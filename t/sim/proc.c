@@ -249,6 +249,9 @@ proc_told(proc_t *p)
 
     if (!voc_pusher_counters(p->pusher)->up) {
         reached("drain: Redis is not there", "");
+        if (p->nretiring > 0) {
+            reached("drain: Redis is not there, a file is being deleted", "");
+        }
         proc_resign(p);
         return;
     }
@@ -350,6 +353,10 @@ do_append(void *data)
     oracle_returned(n, rc, seq);
     this_append = 0;
 
+    if (rc == VOC_JOURNAL_OK && store->memory && p->exiting &&
+        !store_pushed(p->store)) {
+        reached("accepted in memory, and nobody pushes it", "");
+    }
     if (rc == VOC_JOURNAL_OK && failed) {
         fail("event %u is taken, though journal %d has failed", n, p->store);
     }
@@ -507,6 +514,7 @@ void
 proc_retire(proc_t *p)
 {
     unsigned die = 0;
+    int power;
 
     if (p->nretiring == 0 || p->task.used) {
         return;
@@ -519,10 +527,15 @@ proc_retire(proc_t *p)
 
     memcpy(p->id, voc_journal_id(p->retiring[0]).data, sizeof(p->id));
     if (die != 0) {
+        power = disk_keep(p->retiring[0]);
         task_start(&p->task, do_retire, p, 0, die);
         if (p->task.dead) {
             fds_close_new();
             proc_gone(p);
+            if (power) {
+                disk_undelete();
+                life_power();
+            }
             return;
         }
     } else {

@@ -322,6 +322,7 @@ void oracle_point(voc_point_e point, voc_journal_t *journal);
 uint32_t oracle_push(const char *id, uint64_t *previous, const char *item,
                      size_t len, int to_old);
 void oracle_cursor_made(const char *id, uint64_t number, int to_old);
+int store_pushed(int store);
 void oracle_dropped(uint32_t append);
 void oracle_begun(int store, int adopted);
 void oracle_pusher_ends(const voc_pusher_counters_t *counters);
@@ -355,6 +356,9 @@ void disk_sync(proc_t *p);
 void disk_numbered(append_t *a);
 void disk_all_gone(int store);
 void disk_power(void);
+/* A name that is removed is not gone before its directory is synced. */
+int disk_keep(const voc_journal_t *journal);
+void disk_undelete(void);
 void disk_free(store_t *store);
 
 /* net.c */
