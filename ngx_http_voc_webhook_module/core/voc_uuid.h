@@ -7,13 +7,14 @@
 
 #define VOC_UUID_LEN 36 /* 8-4-4-4-12 hexadecimal digits, no NUL */
 
-/* A hash context kept from one call to the next; one per process. */
+/* A hash that has begun; read-only, so one may serve all. */
 typedef struct voc_uuid_s voc_uuid_t;
 
-voc_uuid_t *voc_uuid_create(void); /* NULL: no memory, or no SHA-1 */
+voc_uuid_t *voc_uuid_create(void); /* NULL: no memory */
 void voc_uuid_free(voc_uuid_t *uuid);
 
 /* The id of name in this project's namespace; 0, or -1 where OpenSSL fails. */
-int voc_uuid_v5(voc_uuid_t *uuid, voc_str_t name, char out[VOC_UUID_LEN]);
+int voc_uuid_v5(const voc_uuid_t *uuid, voc_str_t name,
+                char out[VOC_UUID_LEN]);
 
 #endif
