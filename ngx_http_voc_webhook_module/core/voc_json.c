@@ -36,14 +36,23 @@ put_control(char *out, unsigned char c)
     return out;
 }
 
-/* text as a JSON string. */
-static char *
-put_string(char *out, voc_str_t text)
+/* Whether none of eight bytes is escaped; at times not where none is. */
+static inline int
+plain(uint64_t bytes)
 {
-    *out++ = '"';
+    const uint64_t ones = 0x0101010101010101;
 
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
+    return (((bytes - ones * 0x20) | ((bytes ^ ones * '"') - ones) |
+             ((bytes ^ ones * '\\') - ones)) &
+            ~bytes & ones * 0x80) == 0;
+}
+
+/* Text of any length, byte by byte. */
+static char *
+put_escaped(char *out, const char *p, size_t len)
+{
+    for (; len > 0; p++, len--) {
+        unsigned char c = (unsigned char)*p;
 
         if (c < 0x20) {
             out = put_control(out, c);
@@ -55,6 +64,49 @@ put_string(char *out, voc_str_t text)
         *out++ = (char)c;
     }
 
+    return out;
+}
+
+/* Text by words, the last one over the one before, as long as it is plain. */
+static char *
+put_text(char *out, const char *p, size_t len)
+{
+    uint64_t word;
+    uint32_t low, high;
+    size_t i;
+
+    if (len >= 8) {
+        for (i = 0;; i = i + 16 <= len ? i + 8 : len - 8) {
+            memcpy(&word, p + i, 8);
+            if (!plain(word)) {
+                return put_escaped(out + i, p + i, len - i);
+            }
+            memcpy(out + i, &word, 8);
+            if (i + 8 == len) {
+                return out + len;
+            }
+        }
+    }
+
+    if (len >= 4) {
+        memcpy(&low, p, 4);
+        memcpy(&high, p + len - 4, 4);
+        if (plain(low | (uint64_t)high << 32)) {
+            memcpy(out, &low, 4);
+            memcpy(out + len - 4, &high, 4);
+            return out + len;
+        }
+    }
+
+    return put_escaped(out, p, len);
+}
+
+/* text as a JSON string. */
+static char *
+put_string(char *out, voc_str_t text)
+{
+    *out++ = '"';
+    out = put_text(out, text.data, text.len);
     *out++ = '"';
     return out;
 }
@@ -98,6 +150,15 @@ put_number(char *out, uint64_t n)
     return put_digits(out, n, len);
 }
 
+/* n: 0 to 99. */
+static inline char *
+put_two(char *out, unsigned n)
+{
+    *out++ = (char)('0' + n / 10);
+    *out++ = (char)('0' + n % 10);
+    return out;
+}
+
 /* Days before 1 March of the year, counted from 1 March of year 0. */
 static unsigned
 days_before(unsigned year)
@@ -123,11 +184,13 @@ put_date(char *out, unsigned day)
     month = (day * 5 + 2) / 153;
     day -= (month * 153 + 2) / 5;
 
-    out = put_digits(out, month < 10 ? year : year + 1, 4);
+    year += month >= 10;
+    out = put_two(out, year / 100);
+    out = put_two(out, year % 100);
     *out++ = '-';
-    out = put_digits(out, month < 10 ? month + 3 : month - 9, 2);
+    out = put_two(out, month < 10 ? month + 3 : month - 9);
     *out++ = '-';
-    return put_digits(out, day + 1, 2);
+    return put_two(out, day + 1);
 }
 
 /* ms: since the epoch. */
@@ -145,13 +208,14 @@ put_time(char *out, uint64_t ms)
 
     out = put_date(out, day);
     *out++ = 'T';
-    out = put_digits(out, rest / 3600000, 2);
+    out = put_two(out, rest / 3600000);
     *out++ = ':';
-    out = put_digits(out, rest / 60000 % 60, 2);
+    out = put_two(out, rest / 60000 % 60);
     *out++ = ':';
-    out = put_digits(out, rest / 1000 % 60, 2);
+    out = put_two(out, rest / 1000 % 60);
     *out++ = '.';
-    out = put_digits(out, rest % 1000, 3);
+    out = put_two(out, rest / 10 % 100);
+    *out++ = (char)('0' + rest % 10);
     *out++ = 'Z';
     return out;
 }
