@@ -4,12 +4,19 @@
 
 #define NAME_SHOWN 64 /* bytes of a name that is not the catalogue's */
 
-/* A request's fields: the catalogue's by slot, the others in a row. */
+#define PAIRS_AT_ONCE 16
+
+/* What is read, and its fields: the catalogue's by slot, others in a row. */
 typedef struct {
-    voc_pair_t *pairs; /* as they came; unknown ones move to the front */
-    unsigned nunknown;
-    uint64_t seen; /* bit per slot */
-    voc_pair_t known[VOC_FIELD_NAMES_MAX];
+    const voc_catalogue_t *catalogue;
+    const voc_memory_t *memory;
+    voc_str_t query;
+    voc_str_t body;
+    uint64_t seen;    /* bit per slot */
+    voc_str_t twice;  /* the first of the catalogue's names, or data NULL */
+    voc_pair_t *others; /* NULL: no room made yet */
+    unsigned nothers;
+    voc_pair_t known[VOC_FIELD_NAMES_MAX]; /* where seen has the bit */
 } fields_t;
 
 #define BIT(slot) ((uint64_t)1 << (slot))
@@ -58,69 +65,6 @@ reject_field(voc_problem_t *problem, voc_reason_e reason,
     return VOC_EVENT_REJECTED;
 }
 
-/* Decodes text into *out, its pairs into *pairs, and moves both on. */
-static voc_event_rc
-decode(const voc_catalogue_t *catalogue, voc_str_t text, char **out,
-       voc_pair_t **pairs, voc_problem_t *problem)
-{
-    voc_str_t decoded;
-    int clean, n = voc_query_decode(text, *out, *pairs, &decoded);
-
-    if (n < 0) {
-        return reject(problem, VOC_MALFORMED_QUERY);
-    }
-
-    clean = voc_catalogue_clean(catalogue, decoded);
-    if (clean <= 0) {
-        return clean < 0 ? VOC_EVENT_NO_MEMORY
-                         : reject(problem, VOC_MALFORMED_QUERY);
-    }
-
-    *pairs += n;
-    *out += decoded.len;
-    return VOC_EVENT_OK;
-}
-
-static voc_event_rc
-decode_all(const voc_catalogue_t *catalogue, voc_str_t query, voc_str_t body,
-           const voc_memory_t *memory, fields_t *fields, unsigned *npairs,
-           voc_problem_t *problem)
-{
-    size_t n = voc_query_count(query) + voc_query_count(body);
-    voc_event_rc rc;
-    voc_pair_t *end;
-    char *out;
-
-    *npairs = 0;
-
-    if (n == 0) {
-        return VOC_EVENT_OK;
-    }
-
-    if (n > VOC_PAIRS_MAX) {
-        reject(problem, VOC_MALFORMED_QUERY);
-        problem->detail = (voc_str_t)voc_str("expected at most 1024 fields");
-        return VOC_EVENT_REJECTED;
-    }
-
-    fields->pairs = memory->alloc(memory->pool, n * sizeof(voc_pair_t) +
-                                                    query.len + body.len);
-    if (fields->pairs == NULL) {
-        return VOC_EVENT_NO_MEMORY;
-    }
-
-    end = fields->pairs;
-    out = (char *)(fields->pairs + n);
-
-    rc = decode(catalogue, query, &out, &end, problem);
-    if (rc == VOC_EVENT_OK) {
-        rc = decode(catalogue, body, &out, &end, problem);
-    }
-
-    *npairs = (unsigned)(end - fields->pairs);
-    return rc;
-}
-
 static int
 by_name(const void *one, const void *other)
 {
@@ -134,62 +78,151 @@ by_name(const void *one, const void *other)
 }
 
 static void
-sort_unknown(fields_t *fields)
+sort_others(fields_t *fields)
 {
-    if (fields->nunknown > 1) {
-        qsort(fields->pairs, fields->nunknown, sizeof(voc_pair_t), by_name);
+    if (fields->nothers > 1) {
+        qsort(fields->others, fields->nothers, sizeof(voc_pair_t), by_name);
     }
 }
 
-/* Files each pair under its slot, or sorts it in among the unknown ones. */
+/* Few events have any, so room is made for the first one: for all. */
 static voc_event_rc
-file_all(const voc_catalogue_t *catalogue, fields_t *fields, unsigned npairs,
-         voc_problem_t *problem)
+add_other(fields_t *fields, voc_pair_t pair)
 {
-    for (unsigned i = 0; i < npairs; i++) {
-        voc_pair_t *pair = &fields->pairs[i];
-        int slot = voc_catalogue_slot(catalogue, pair->name);
+    const voc_memory_t *memory = fields->memory;
+    size_t n;
 
-        if (slot < 0) {
-            fields->pairs[fields->nunknown++] = *pair;
-            continue;
-        }
+    if (fields->others == NULL) {
+        n = voc_query_count(fields->query) + voc_query_count(fields->body);
+        n = n < VOC_PAIRS_MAX ? n : VOC_PAIRS_MAX;
 
-        if (fields->seen & BIT(slot)) {
-            return reject_name(catalogue, problem, VOC_DUPLICATE_FIELD,
-                               pair->name);
+        fields->others = memory->alloc(memory->pool, n * sizeof(voc_pair_t));
+        if (fields->others == NULL) {
+            return VOC_EVENT_NO_MEMORY;
         }
-        fields->seen |= BIT(slot);
-        fields->known[slot] = *pair;
     }
 
-    sort_unknown(fields);
+    fields->others[fields->nothers++] = pair;
+    return VOC_EVENT_OK;
+}
 
-    for (unsigned i = 1; i < fields->nunknown; i++) {
-        if (by_name(&fields->pairs[i - 1], &fields->pairs[i]) == 0) {
-            return reject_name(catalogue, problem, VOC_DUPLICATE_FIELD,
-                               fields->pairs[i].name);
+/* Files a pair under its slot, or among the others. */
+static voc_event_rc
+file(fields_t *fields, voc_pair_t pair)
+{
+    int slot = voc_catalogue_slot(fields->catalogue, pair.name);
+
+    if (slot < 0) {
+        return add_other(fields, pair);
+    }
+
+    if (fields->seen & BIT(slot)) {
+        fields->twice = fields->twice.data ? fields->twice : pair.name;
+        return VOC_EVENT_OK;
+    }
+
+    fields->seen |= BIT(slot);
+    fields->known[slot] = pair;
+    return VOC_EVENT_OK;
+}
+
+static voc_event_rc
+file_all(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
+{
+    voc_pair_t pairs[PAIRS_AT_ONCE];
+    voc_event_rc rc;
+    unsigned total = 0;
+    int n;
+
+    while ((n = voc_query_next(walk, pairs, PAIRS_AT_ONCE)) > 0) {
+        total += (unsigned)n;
+        if (total > VOC_PAIRS_MAX) {
+            reject(problem, VOC_MALFORMED_QUERY);
+            problem->detail =
+                (voc_str_t)voc_str("expected at most 1024 fields");
+            return VOC_EVENT_REJECTED;
+        }
+
+        for (int i = 0; i < n; i++) {
+            rc = file(fields, pairs[i]);
+            if (rc != VOC_EVENT_OK) {
+                return rc;
+            }
+        }
+    }
+
+    return n < 0 ? reject(problem, VOC_MALFORMED_QUERY) : VOC_EVENT_OK;
+}
+
+static voc_event_rc
+find_duplicate(fields_t *fields, voc_problem_t *problem)
+{
+    if (fields->twice.data != NULL) {
+        return reject_name(fields->catalogue, problem, VOC_DUPLICATE_FIELD,
+                           fields->twice);
+    }
+
+    sort_others(fields);
+
+    for (unsigned i = 1; i < fields->nothers; i++) {
+        if (by_name(&fields->others[i - 1], &fields->others[i]) == 0) {
+            return reject_name(fields->catalogue, problem,
+                               VOC_DUPLICATE_FIELD, fields->others[i].name);
         }
     }
 
     return VOC_EVENT_OK;
 }
 
+/* Decodes all fields, files them, and looks at them as a whole. */
 static voc_event_rc
-read_type(const voc_catalogue_t *catalogue, fields_t *fields,
-          voc_event_t *event, voc_problem_t *problem)
+read_fields(fields_t *fields, voc_problem_t *problem)
+{
+    const voc_memory_t *memory = fields->memory;
+    voc_query_t walk;
+    voc_event_rc rc;
+    char *text;
+    int clean;
+
+    text = memory->alloc(memory->pool, fields->query.len + fields->body.len +
+                                           VOC_QUERY_SLACK);
+    if (text == NULL) {
+        return VOC_EVENT_NO_MEMORY;
+    }
+
+    voc_query_begin(&walk, text, fields->query, fields->body);
+
+    rc = file_all(fields, &walk, problem);
+    if (rc != VOC_EVENT_OK) {
+        return rc;
+    }
+
+    if (!walk.plain) {
+        clean = voc_catalogue_clean(fields->catalogue, voc_query_text(&walk));
+        if (clean <= 0) {
+            return clean < 0 ? VOC_EVENT_NO_MEMORY
+                             : reject(problem, VOC_MALFORMED_QUERY);
+        }
+    }
+
+    return find_duplicate(fields, problem);
+}
+
+static voc_event_rc
+read_type(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
 {
     if (!(fields->seen & BIT(VOC_SLOT_EVENT))) {
         return reject(problem, VOC_MISSING_EVENT);
     }
 
-    event->type =
-        voc_catalogue_event(catalogue, fields->known[VOC_SLOT_EVENT].value);
+    event->type = voc_catalogue_event(fields->catalogue,
+                                      fields->known[VOC_SLOT_EVENT].value);
     if (event->type == NULL) {
         return reject(problem, VOC_UNKNOWN_EVENT);
     }
 
     fields->seen &= ~BIT(VOC_SLOT_EVENT);
+    memset(event->values, 0, event->type->nfields * sizeof(voc_str_t));
     return VOC_EVENT_OK;
 }
 
@@ -224,9 +257,11 @@ read_values(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
 
 /* What is left: unknown fields, and those that only other events have. */
 static voc_event_rc
-read_extra(const voc_catalogue_t *catalogue, fields_t *fields,
-           voc_unknown_e unknown, voc_event_t *event, voc_problem_t *problem)
+read_extra(fields_t *fields, voc_unknown_e unknown, voc_event_t *event,
+           voc_problem_t *problem)
 {
+    voc_event_rc rc;
+
     if (unknown == VOC_UNKNOWN_DROP) {
         return VOC_EVENT_OK;
     }
@@ -234,23 +269,26 @@ read_extra(const voc_catalogue_t *catalogue, fields_t *fields,
     if (fields->seen != 0) {
         for (unsigned slot = 0; slot < VOC_FIELD_NAMES_MAX; slot++) {
             if (fields->seen & BIT(slot)) {
-                fields->pairs[fields->nunknown++] = fields->known[slot];
+                rc = add_other(fields, fields->known[slot]);
+                if (rc != VOC_EVENT_OK) {
+                    return rc;
+                }
             }
         }
-        sort_unknown(fields);
+        sort_others(fields);
     }
 
-    if (fields->nunknown == 0) {
+    if (fields->nothers == 0) {
         return VOC_EVENT_OK;
     }
 
     if (unknown == VOC_UNKNOWN_REJECT) {
-        return reject_name(catalogue, problem, VOC_UNKNOWN_FIELD,
-                           fields->pairs[0].name);
+        return reject_name(fields->catalogue, problem, VOC_UNKNOWN_FIELD,
+                           fields->others[0].name);
     }
 
-    event->extra = fields->pairs;
-    event->nextra = fields->nunknown;
+    event->extra = fields->others;
+    event->nextra = fields->nothers;
     return VOC_EVENT_OK;
 }
 
@@ -261,29 +299,29 @@ voc_event_read(const voc_catalogue_t *catalogue, voc_str_t query,
                voc_problem_t *problem)
 {
     fields_t fields;
-    unsigned npairs;
     voc_event_rc rc;
 
-    /* known[] is left as it is: seen tells what is in it. */
-    fields.pairs = NULL;
-    fields.nunknown = 0;
-    fields.seen = 0;
-
-    memset(event, 0, sizeof(*event));
+    event->type = NULL;
+    event->extra = NULL;
+    event->nextra = 0;
     *problem = voc_problem(VOC_ACCEPTED);
 
-    rc =
-        decode_all(catalogue, query, body, memory, &fields, &npairs, problem);
+    /* known[] is left as it is: seen tells what is in it. */
+    fields.catalogue = catalogue;
+    fields.memory = memory;
+    fields.query = query;
+    fields.body = body;
+    fields.seen = 0;
+    fields.twice = (voc_str_t){NULL, 0};
+    fields.others = NULL;
+    fields.nothers = 0;
+
+    rc = read_fields(&fields, problem);
     if (rc != VOC_EVENT_OK) {
         return rc;
     }
 
-    rc = file_all(catalogue, &fields, npairs, problem);
-    if (rc != VOC_EVENT_OK) {
-        return rc;
-    }
-
-    rc = read_type(catalogue, &fields, event, problem);
+    rc = read_type(&fields, event, problem);
     if (rc != VOC_EVENT_OK) {
         return rc;
     }
@@ -293,7 +331,7 @@ voc_event_read(const voc_catalogue_t *catalogue, voc_str_t query,
         return rc;
     }
 
-    return read_extra(catalogue, &fields, unknown, event, problem);
+    return read_extra(&fields, unknown, event, problem);
 }
 
 /* Where callid stands among an event's fields, behind date. */

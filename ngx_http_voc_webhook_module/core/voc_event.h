@@ -23,8 +23,8 @@ typedef enum { VOC_EVENT_OK, VOC_EVENT_REJECTED, VOC_EVENT_NO_MEMORY } voc_event
 
 /*
  * Reads an event from query and body (either may be empty).  The event's
- * strings live in memory.  On VOC_EVENT_REJECTED problem says why; event->type
- * and the values found so far are set, the rest is zero.
+ * strings live in memory.  On VOC_EVENT_REJECTED problem says why; where
+ * event->type is set, values are what was found so far, else undefined.
  */
 voc_event_rc voc_event_read(const voc_catalogue_t *catalogue, voc_str_t query,
                             voc_str_t body, voc_unknown_e unknown,

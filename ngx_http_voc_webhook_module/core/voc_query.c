@@ -1,5 +1,9 @@
 #include "voc_query.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 /* Where the pair at p ends: at '&' or end. */
 static const char *
 pair_end(const char *p, const char *end)
@@ -28,9 +32,6 @@ voc_query_count(voc_str_t query)
     return n;
 }
 
-/* Most bytes are not; asking once is cheaper than a switch for each. */
-static const char special[256] = {['&'] = 1, ['='] = 1, ['+'] = 1, ['%'] = 1};
-
 static int
 hex_digit(char c)
 {
@@ -57,75 +58,169 @@ hex_byte(const char *p, const char *end)
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/* Ends a pair at out; equals is where its '=' stands, or NULL. */
-static void
-end_pair(voc_pair_t *pair, const char *start, const char *equals,
-         const char *out)
+/*
+ * One look at STEP bytes.  The bits of those that mean something, the first
+ * byte's lowest; *odd becomes other than 0 where one is not U+0020 to U+007E.
+ */
+#if defined(__SSE2__)
+
+#define STEP 16
+
+static inline unsigned
+look(const char *p, unsigned *odd)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+
+#define ARE(c) _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c))
+
+    __m128i special = _mm_or_si128(_mm_or_si128(ARE('&'), ARE('=')),
+                                   _mm_or_si128(ARE('+'), ARE('%')));
+    /* Signed: what is not ASCII is below 0. */
+    __m128i other = _mm_or_si128(
+        _mm_cmplt_epi8(bytes, _mm_set1_epi8(' ')), ARE(0x7f));
+
+#undef ARE
+
+    *odd |= (unsigned)_mm_movemask_epi8(other);
+    return (unsigned)_mm_movemask_epi8(special);
+}
+
+#else
+
+#define STEP 1
+
+static inline unsigned
+look(const char *p, unsigned *odd)
+{
+    *odd |= *p < ' ' || *p > '~';
+    return *p == '&' || *p == '=' || *p == '+' || *p == '%';
+}
+
+#endif
+
+void
+voc_query_begin(voc_query_t *walk, char *out, voc_str_t query, voc_str_t body)
+{
+    walk->text = out;
+    walk->at = out;
+    walk->plain = 1;
+
+    if (query.len > 0) {
+        memcpy(out, query.data, query.len);
+        out += query.len;
+    }
+    if (body.len > 0) {
+        *out++ = '&';
+        memcpy(out, body.data, body.len);
+        out += body.len;
+    }
+
+    /* Every pair ends at an '&', and there is enough for a look at it. */
+    walk->end = out;
+    memset(out, '&', STEP);
+}
+
+/*
+ * Decodes the pair up to end from its first '%', at p, in the same place, and
+ * fills up with '&'.  Returns where it ends now; NULL: a broken encoding.
+ */
+static char *
+decode_rest(voc_query_t *walk, char *p, const char *end, char **equals)
+{
+    char *out = p;
+    int byte;
+
+    for (; p < end; p++) {
+        byte = (unsigned char)*p;
+        if (byte == '+') {
+            byte = ' ';
+        } else if (byte == '=' && *equals == NULL) {
+            *equals = out;
+        } else if (byte == '%') {
+            byte = hex_byte(p + 1, end);
+            if (byte < 0) {
+                return NULL;
+            }
+            p += 2;
+        }
+
+        walk->plain &= byte >= ' ' && byte <= '~';
+        *out++ = (char)byte;
+    }
+
+    memset(out, '&', (size_t)(end - out));
+    return out;
+}
+
+static inline void
+set_pair(voc_pair_t *pair, const char *start, const char *equals,
+         const char *end)
 {
     if (equals == NULL) {
-        pair->name = (voc_str_t){start, (size_t)(out - start)};
-        pair->value = (voc_str_t){out, 0};
-        return;
+        equals = end;
+        pair->value = (voc_str_t){end, 0};
+    } else {
+        pair->value = (voc_str_t){equals + 1, (size_t)(end - equals - 1)};
     }
 
     pair->name = (voc_str_t){start, (size_t)(equals - start)};
-    pair->value = (voc_str_t){equals + 1, (size_t)(out - equals - 1)};
 }
 
 int
-voc_query_decode(voc_str_t query, char *out, voc_pair_t *pairs,
-                 voc_str_t *decoded)
+voc_query_next(voc_query_t *walk, voc_pair_t *pairs, unsigned max)
 {
-    const char *start = out, *equals = NULL, *p, *end;
-    int byte, n = 0;
+    char *start = walk->at, *equals = NULL, *base = start, *p, *end;
+    unsigned mask, odd = 0, n = 0;
 
-    *decoded = (voc_str_t){out, 0};
-    if (query.len == 0) {
+    if (start > walk->end) {
         return 0;
     }
 
-    end = query.data + query.len;
-    for (p = query.data; p < end; p++) {
-        *out = *p;
-        if (!special[(unsigned char)*p]) {
-            out++;
+    mask = look(base, &odd);
+
+    do {
+        while (mask == 0) {
+            base += STEP;
+            mask = look(base, &odd);
+        }
+        p = end = base + __builtin_ctz(mask);
+        mask &= mask - 1;
+
+        if (*p == '=') {
+            equals = equals == NULL ? p : equals;
             continue;
         }
-
-        switch (*p) {
-        case '&':
-            if (out > start) {
-                end_pair(&pairs[n++], start, equals, out);
-            }
-            start = out + 1;
-            equals = NULL;
-            break;
-        case '=':
-            if (equals == NULL) {
-                equals = out;
-            }
-            break;
-        case '+':
-            *out = ' ';
-            break;
-        case '%':
-            byte = hex_byte(p + 1, end);
-            if (byte < 0) {
+        if (*p == '+') {
+            *p = ' ';
+            continue;
+        }
+        if (*p == '%') {
+            base = p + (pair_end(p, walk->end) - p);
+            end = decode_rest(walk, p, base, &equals);
+            if (end == NULL) {
                 return -1;
             }
-            *out = (char)byte;
-            p += 2;
-            break;
+            p = base;
+            mask = look(base, &odd);
+            mask &= mask - 1;
         }
-        out++;
-    }
 
-    if (out > start) {
-        end_pair(&pairs[n++], start, equals, out);
-    }
+        if (end > start) {
+            set_pair(&pairs[n++], start, equals, end);
+        }
+        start = p + 1;
+        equals = NULL;
+    } while (start <= walk->end && n < max);
 
-    decoded->len = (size_t)(out - decoded->data);
-    return n;
+    walk->at = start;
+    walk->plain &= odd == 0;
+    return (int)n;
+}
+
+voc_str_t
+voc_query_text(const voc_query_t *walk)
+{
+    return (voc_str_t){walk->text, (size_t)(walk->end - walk->text)};
 }
 
 /* Compares one encoded name, which ends at '=', '&' or end. */

@@ -9,38 +9,69 @@
 
 #include "voc_query.h"
 
-/* Decodes into memory of exact size and writes the pairs as [name|value]. */
+static unsigned at_once = 100; /* pairs */
+
+/*
+ * Decodes into memory of exact size and writes the pairs as [name|value]; the
+ * query is cut in two at form, which begins the body.
+ */
 static int
-decode(const char *query, size_t len, char *shown, size_t *shown_len)
+decode_both(const char *query, size_t len, size_t form, char *shown,
+            size_t *shown_len, int *plain)
 {
-    char *exact = malloc(len), *out = malloc(len), *p = shown;
-    voc_str_t decoded, q = {exact, len};
-    voc_pair_t *pairs;
-    int n;
+    char *exact = malloc(form), *rest = malloc(len - form), *p = shown;
+    char *out = malloc(len + VOC_QUERY_SLACK);
+    voc_pair_t *pairs = malloc(at_once * sizeof(*pairs));
+    voc_query_t walk;
+    int n, total = 0;
 
-    memcpy(exact, query, len);
-    pairs = malloc(voc_query_count(q) * sizeof(*pairs));
-    n = voc_query_decode(q, out, pairs, &decoded);
-    if (n >= 0) {
-        assert_int_equal(n, voc_query_count(q));
-        assert_ptr_equal(decoded.data, out);
-        assert_true(decoded.len <= len);
+    memcpy(exact, query, form);
+    memcpy(rest, query + form, len - form);
+    voc_query_begin(&walk, out, (voc_str_t){exact, form},
+                    (voc_str_t){rest, len - form});
+    free(rest);
+    free(exact);
+
+    while ((n = voc_query_next(&walk, pairs, at_once)) > 0) {
+        assert_in_range(n, 1, at_once);
+        total += n;
+        for (int i = 0; i < n; i++) {
+            *p++ = '[';
+            memcpy(p, pairs[i].name.data, pairs[i].name.len);
+            p += pairs[i].name.len;
+            *p++ = '|';
+            memcpy(p, pairs[i].value.data, pairs[i].value.len);
+            p += pairs[i].value.len;
+            *p++ = ']';
+        }
     }
 
-    for (int i = 0; i < n; i++) {
-        *p++ = '[';
-        memcpy(p, pairs[i].name.data, pairs[i].name.len);
-        p += pairs[i].name.len;
-        *p++ = '|';
-        memcpy(p, pairs[i].value.data, pairs[i].value.len);
-        p += pairs[i].value.len;
-        *p++ = ']';
-    }
-
+    *plain = walk.plain;
     *shown_len = (size_t)(p - shown);
     free(pairs);
     free(out);
-    free(exact);
+    return n < 0 ? -1 : total;
+}
+
+/* As a query, as a form, and with a few pairs at once. */
+static int
+decode(const char *query, size_t len, char *shown, size_t *shown_len)
+{
+    char again[256];
+    size_t again_len;
+    int plain, n = decode_both(query, len, len, shown, shown_len, &plain);
+
+    for (at_once = 1; at_once < 4; at_once++) {
+        assert_int_equal(
+            decode_both(query, len, 0, again, &again_len, &plain), n);
+        if (n >= 0) {
+            assert_int_equal(n, voc_query_count((voc_str_t){query, len}));
+            assert_int_equal(again_len, *shown_len);
+            assert_memory_equal(again, shown, again_len);
+        }
+    }
+
+    at_once = 100;
     return n;
 }
 
@@ -142,18 +173,114 @@ a_broken_encoding_is_refused(void **state)
 }
 
 static void
-one_look_at_out_sees_every_byte(void **state)
+query_and_form_are_one_row_of_pairs(void **state)
 {
-    char out[16];
-    voc_pair_t pairs[2];
-    voc_str_t decoded;
+    static const char both[] = "a=1&b=+c%41d=%42";
+    char shown[256];
+    size_t len;
+    int plain;
 
     (void)state;
-    assert_int_equal(voc_query_decode((voc_str_t)voc_str("&a=%c3&%a4="), out,
-                                      pairs, &decoded),
-                     2);
-    assert_int_equal(decoded.len, 7);
-    assert_memory_equal(decoded.data, "&a=\xc3&\xa4=", 7);
+    assert_int_equal(
+        decode_both(both, sizeof(both) - 1, 8, shown, &len, &plain), 3);
+    assert_int_equal(len, 17);
+    assert_memory_equal(shown, "[a|1][b| c][Ad|B]", len);
+    assert_int_equal(decode_both("a%4", 3, 3, shown, &len, &plain), -1);
+    assert_int_equal(decode_both("a%441", 5, 3, shown, &len, &plain), -1);
+}
+
+/* Each special byte at each place of texts of each length. */
+static void
+no_place_is_overlooked(void **state)
+{
+    static const char *const row[] = {"&", "=", "+", "%41"};
+    char query[64], expected[128], shown[256];
+    size_t shown_len;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t len = 1; len < 40; len++) {
+            for (size_t at = 0; at < len; at++) {
+                size_t rest = len - at - 1;
+                int n = snprintf(query, sizeof(query), "%.*s%s%.*s", (int)at,
+                                 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                 row[i], (int)rest,
+                                 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+                static const char *const between[] = {"|][", "|", " ", "A"};
+                const char *end = i == 1 ? "]" : "|]";
+                int m = snprintf(expected, sizeof(expected), "[%.*s%s%.*s%s",
+                                 (int)at, query, between[i], (int)rest,
+                                 query + n - rest, end);
+
+                if (i == 0 && (at == 0 || rest == 0)) {
+                    m = snprintf(expected, sizeof(expected), "%s%.*s%s",
+                                 len > 1 ? "[" : "", (int)(len - 1),
+                                 at == 0 ? query + 1 : query,
+                                 len > 1 ? "|]" : "");
+                }
+                assert_true(decode(query, (size_t)n, shown, &shown_len) >= 0);
+                assert_int_equal(shown_len, m);
+                assert_memory_equal(shown, expected, shown_len);
+            }
+        }
+    }
+}
+
+static void
+what_is_not_printable_ascii_is_seen(void **state)
+{
+    char query[80], shown[256];
+    size_t shown_len;
+    int plain;
+
+    (void)state;
+    for (unsigned c = 0; c < 0x100; c++) {
+        for (size_t at = 0; at < 40; at++) {
+            memset(query, 'x', 40);
+            query[at] = (char)c;
+            if (c == '%') {
+                continue;
+            }
+            decode_both(query, 40, 40, shown, &shown_len, &plain);
+            assert_int_equal(plain, c >= 0x20 && c <= 0x7e);
+
+            memset(query, 'x', 40);
+            sprintf(query + at, "%%%02xx=%%41", c);
+            decode_both(query, strlen(query), 0, shown, &shown_len, &plain);
+            assert_int_equal(plain, c >= 0x20 && c <= 0x7e);
+        }
+    }
+}
+
+/* Two halves of a character, and what stands between them. */
+static void
+no_character_spans_two_pairs(void **state)
+{
+    static const struct {
+        const char *query;
+        const char *text;
+    } rows[] = {
+        {"&a=%c3&%a4=", "&a=\xc3&&&\xa4=&&"},
+        {"%c3", "\xc3&&"},
+        {"a%c3=%a4", "a\xc3=\xa4&&&&"},
+    };
+    char out[64];
+    voc_pair_t pairs[4];
+    voc_query_t walk;
+    voc_str_t text, body = {NULL, 0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        voc_str_t query = {rows[i].query, strlen(rows[i].query)};
+
+        voc_query_begin(&walk, out, query, body);
+        while (voc_query_next(&walk, pairs, 4) > 0) {
+        }
+        text = voc_query_text(&walk);
+        assert_false(walk.plain);
+        assert_int_equal(text.len, strlen(rows[i].text));
+        assert_memory_equal(text.data, rows[i].text, text.len);
+    }
 }
 
 static int
@@ -203,12 +330,17 @@ a_name_is_found_in_any_encoding(void **state)
 static void
 an_empty_query_may_be_null(void **state)
 {
-    voc_str_t null = {NULL, 0}, decoded;
+    voc_str_t null = {NULL, 0};
+    char out[VOC_QUERY_SLACK];
+    voc_query_t walk;
+    voc_pair_t pair;
 
     (void)state;
     assert_int_equal(voc_query_count(null), 0);
-    assert_int_equal(voc_query_decode(null, NULL, NULL, &decoded), 0);
-    assert_int_equal(decoded.len, 0);
+    voc_query_begin(&walk, out, null, null);
+    assert_int_equal(voc_query_next(&walk, &pair, 1), 0);
+    assert_int_equal(voc_query_next(&walk, &pair, 1), 0);
+    assert_int_equal(voc_query_text(&walk).len, 0);
     assert_false(voc_query_has(null, null));
 }
 
@@ -222,7 +354,10 @@ main(void)
         cmocka_unit_test(encoded_separators_do_not_separate),
         cmocka_unit_test(hash_and_semicolon_are_data),
         cmocka_unit_test(a_broken_encoding_is_refused),
-        cmocka_unit_test(one_look_at_out_sees_every_byte),
+        cmocka_unit_test(query_and_form_are_one_row_of_pairs),
+        cmocka_unit_test(no_place_is_overlooked),
+        cmocka_unit_test(what_is_not_printable_ascii_is_seen),
+        cmocka_unit_test(no_character_spans_two_pairs),
         cmocka_unit_test(a_name_is_found_in_any_encoding),
         cmocka_unit_test(an_empty_query_may_be_null),
     };
