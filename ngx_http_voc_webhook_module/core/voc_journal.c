@@ -434,9 +434,10 @@ voc_append_locked(voc_journal_t *journal, voc_file_record_t *header,
         return voc_journal_fail(journal, EIO);
     }
 
-    atomic_store(&shared->end[header->seq & 1], header->offset + need);
+    atomic_store_explicit(&shared->end[header->seq & 1],
+                          header->offset + need, memory_order_release);
     voc_point(VOC_POINT_END, journal);
-    atomic_store(&shared->seq, header->seq);
+    atomic_store_explicit(&shared->seq, header->seq, memory_order_release);
     voc_point(VOC_POINT_PUBLISHED, journal);
     return VOC_JOURNAL_OK;
 }
