@@ -108,21 +108,21 @@ add_other(fields_t *fields, voc_pair_t pair)
 
 /* Files a pair under its slot, or among the others. */
 static voc_event_rc
-file(fields_t *fields, voc_pair_t pair)
+file(fields_t *fields, const voc_pair_t *pair)
 {
-    int slot = voc_catalogue_slot(fields->catalogue, pair.name);
+    int slot = voc_catalogue_slot(fields->catalogue, pair->name);
 
     if (slot < 0) {
-        return add_other(fields, pair);
+        return add_other(fields, *pair);
     }
 
     if (fields->seen & BIT(slot)) {
-        fields->twice = fields->twice.data ? fields->twice : pair.name;
+        fields->twice = fields->twice.data ? fields->twice : pair->name;
         return VOC_EVENT_OK;
     }
 
     fields->seen |= BIT(slot);
-    fields->known[slot] = pair;
+    fields->known[slot] = *pair;
     return VOC_EVENT_OK;
 }
 
@@ -144,7 +144,7 @@ file_all(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
         }
 
         for (int i = 0; i < n; i++) {
-            rc = file(fields, pairs[i]);
+            rc = file(fields, &pairs[i]);
             if (rc != VOC_EVENT_OK) {
                 return rc;
             }
