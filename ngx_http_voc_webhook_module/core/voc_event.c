@@ -12,8 +12,8 @@ typedef struct {
     const voc_memory_t *memory;
     voc_str_t query;
     voc_str_t body;
-    uint64_t seen;    /* bit per slot */
-    voc_str_t twice;  /* the first of the catalogue's names, or data NULL */
+    uint64_t seen;      /* bit per slot */
+    voc_str_t twice;    /* the first of the catalogue's names, or data NULL */
     voc_pair_t *others; /* NULL: no room made yet */
     unsigned nothers;
     voc_pair_t known[VOC_FIELD_NAMES_MAX]; /* where seen has the bit */

@@ -76,8 +76,8 @@ look(const char *p, unsigned *odd)
     __m128i special = _mm_or_si128(_mm_or_si128(ARE('&'), ARE('=')),
                                    _mm_or_si128(ARE('+'), ARE('%')));
     /* Signed: what is not ASCII is below 0. */
-    __m128i other = _mm_or_si128(
-        _mm_cmplt_epi8(bytes, _mm_set1_epi8(' ')), ARE(0x7f));
+    __m128i other =
+        _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(' ')), ARE(0x7f));
 
 #undef ARE
 

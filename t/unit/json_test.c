@@ -168,6 +168,36 @@ control_characters_would_be_escaped(void **state)
     free(line);
 }
 
+/* Each byte at each place of texts of each length. */
+static void
+escapes_are_found_anywhere(void **state)
+{
+    fixture_t *f = *state;
+    char value[24], expected[64], id[VOC_UUID_LEN + 1], *line, *found;
+
+    assert_accepted(f, RECORDING);
+    for (unsigned c = 1; c < 0x100; c++) {
+        for (size_t len = 1; len <= sizeof(value); len++) {
+            for (size_t at = 0; at < len; at++) {
+                memset(value, 'x', len);
+                value[at] = (char)c;
+                sprintf(expected,
+                        c < 0x20                ? "%.*s\\u%04x%.*s\","
+                        : c == '"' || c == '\\' ? "%.*s\\%c%.*s\","
+                                                : "%.*s%c%.*s\",",
+                        (int)at, value, c, (int)(len - at - 1),
+                        value + at + 1);
+                f->event.values[2] = (voc_str_t){value, len};
+                line = json_at(f, RECEIVED, id);
+                found = strstr(line, "\"crm_id\":\"");
+                assert_non_null(found);
+                assert_memory_equal(found + 10, expected, strlen(expected));
+                free(line);
+            }
+        }
+    }
+}
+
 static void
 the_worst_fits_the_size_promised(void **state)
 {
@@ -448,6 +478,7 @@ main(void)
         cmocka_unit_test(extra_is_there_where_something_is_in_it),
         cmocka_unit_test(quotes_and_backslashes_are_escaped),
         cmocka_unit_test(control_characters_would_be_escaped),
+        cmocka_unit_test(escapes_are_found_anywhere),
         cmocka_unit_test(the_worst_fits_the_size_promised),
         cmocka_unit_test(received_agrees_with_the_c_library),
         cmocka_unit_test(received_ends_with_year_9999),
