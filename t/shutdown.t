@@ -14,10 +14,10 @@ use VocTest::Redis;
 my $redis = VocTest::Redis->new->start;
 my $event = '/voc?' . query(sample('callRecordingAvailable'));
 
-sub nginx {
-    my ($journal, %options) = @_;
+sub http {
+    my ($journal) = @_;
 
-    my $nginx = VocTest::Nginx->new(%options, http => <<"END")->start;
+    return <<"END";
         log_format pid '\$pid';
         voc_webhook_https off;
         voc_webhook_allow 127.0.0.1;
@@ -31,6 +31,12 @@ sub nginx {
             location = /voc { voc_webhook calls; }
         }
 END
+}
+
+sub nginx {
+    my ($journal, %options) = @_;
+
+    my $nginx = VocTest::Nginx->new(%options, http => http($journal))->start;
     ok eval { $nginx->wait_log(qr/taking events/) }, "journal $journal: up";
     return $nginx;
 }
@@ -258,6 +264,42 @@ sub served_by {
     }
     is scalar(@{[$redis->wait_events($sent)]}), $sent, 'all on the list, once';
     unlike $nginx->error_log, qr/exited on signal/, 'no worker crashed';
+}
+
+# A request that ends after the pusher has: nobody would push its event.
+{
+    my $nginx = nginx('off', workers => 1);
+    my $client = VocTest::Client->new(port => $nginx->port);
+    my $request = "POST $event HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+
+    $nginx->expect_log(qr/\[warn\].*came too late/);
+    post($nginx, 1);
+    $client->send(substr $request, 0, 20);
+    sleep 0.1;
+    kill 'QUIT', $nginx->pid;
+    ok wait_for { $nginx->error_log =~ /gracefully shutting down/ }, 'it ends';
+    sleep 0.3;
+    $client->send(substr $request, 20);
+    my $answer = $client->receive;
+    is $answer->{status}, 503, 'too late for a journal in memory';
+    like $answer->{body}, qr/"reason":"journal_error"/, 'and why';
+    like $nginx->error_log, qr/an event that came too late is refused with 503/, 'logged';
+    $nginx->stop;
+}
+
+# A file that has to be left alone holds nothing up: the next one is pushed.
+{
+    my $nginx = nginx('%%DIR%%/journal size=1m');
+
+    $nginx->expect_log(qr/\[warn\].*is too short, left alone/);
+    $redis->stop;
+    post($nginx, 3);
+    my ($file) = glob $nginx->dir . '/journal/*.journal';
+    $nginx->reload(http => http('%%DIR%%/journal size=2m'), old => 1);
+    truncate $file, 100 or die $!;
+    post($nginx, 5);
+    $redis->start;
+    is scalar(@{[$redis->wait_events(5)]}), 5, 'those of the new file get there';
 }
 
 # A worker that is killed is replaced, and the next one pushes.

@@ -354,6 +354,8 @@ voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot)
     return voc_crc32c(seed, slot, offsetof(voc_file_slot_t, crc));
 }
 
+static const char voc_no_mark[VOC_RECORD_MARK];
+
 /*
  * Where the next record goes.  A process that died may have left a whole
  * record at head, unpublished, with the number that is given out next: where
@@ -362,15 +364,14 @@ voc_slot_crc(uint32_t seed, const voc_file_slot_t *slot)
 static int
 voc_append_skip(voc_journal_t *journal, uint64_t head)
 {
-    static const char zeros[VOC_RECORD_MARK];
     uint64_t place = head % journal->size;
 
     if (journal->size - place < VOC_RECORD_HEADER) {
         return 0;
     }
 
-    if (voc_journal_copy(journal, journal->ring + place, zeros,
-                         sizeof(zeros)) == -1) {
+    if (voc_journal_copy(journal, journal->ring + place, voc_no_mark,
+                         VOC_RECORD_MARK) == -1) {
         return -1;
     }
 
@@ -379,8 +380,8 @@ voc_append_skip(voc_journal_t *journal, uint64_t head)
 }
 
 /*
- * Magic and crc last, by one store: what a killed process left unfinished
- * does not look like a record that was damaged later.
+ * Magic and crc go first and come last, by one store each: what a killed
+ * process left unfinished does not look like a record that was damaged later.
  */
 static int
 voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
@@ -391,9 +392,10 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
     header->crc = voc_crc32c(voc_record_crc(journal->seed, header), payload,
                              header->length);
 
-    if (header->length != 0 &&
-        voc_journal_copy(journal, to + VOC_RECORD_HEADER, payload,
-                         header->length) == -1) {
+    if (voc_journal_copy(journal, to, voc_no_mark, VOC_RECORD_MARK) == -1 ||
+        (header->length != 0 &&
+         voc_journal_copy(journal, to + VOC_RECORD_HEADER, payload,
+                          header->length) == -1)) {
         return -1;
     }
 

@@ -218,6 +218,9 @@ void voc_journal_follow(voc_journal_t *journal, voc_journal_t *previous);
 /* Leaves the file with this id alone from now on. */
 void voc_journal_refuse(voc_journal_directory_t *directory, voc_str_t id);
 
+int voc_journal_refused(const voc_journal_directory_t *directory,
+                        voc_str_t id);
+
 /* Opens one file for looking at it, without a lock: for voc-journal. */
 voc_journal_rc voc_journal_inspect(const char *path, voc_journal_t **journal,
                                    voc_error_t *error);

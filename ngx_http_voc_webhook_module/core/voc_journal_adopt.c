@@ -68,6 +68,12 @@ voc_journal_refuse(voc_journal_directory_t *directory, voc_str_t id)
     }
 }
 
+int
+voc_journal_refused(const voc_journal_directory_t *directory, voc_str_t id)
+{
+    return voc_is_refused(directory, voc_refused_key(id.data));
+}
+
 /* OK; EMPTY: in use or gone; REFUSED; FAILED. */
 static voc_journal_rc
 voc_adopt_file(int directory, const char *name, const char *path,

@@ -183,7 +183,7 @@ ngx_int_t ngx_http_voc_webhook_read_form(ngx_http_request_t *r);
 ngx_int_t ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data);
 /* 1 where all that was accepted into the stores before is on the list. */
 ngx_uint_t ngx_http_voc_webhook_store_first(
-    ngx_http_voc_webhook_store_t *store);
+    ngx_http_voc_webhook_queue_t *queue);
 
 /* _queue.c */
 ngx_int_t ngx_http_voc_webhook_queue_init_process(

@@ -92,7 +92,7 @@ ngx_http_voc_webhook_pusher_may_begin(void *ctx)
 {
     ngx_http_voc_webhook_queue_t *queue = ctx;
 
-    return ngx_http_voc_webhook_store_first(queue->store);
+    return ngx_http_voc_webhook_store_first(queue);
 }
 
 
@@ -345,11 +345,23 @@ ngx_http_voc_webhook_pusher_seated(ngx_http_voc_webhook_queue_t *queue)
 }
 
 
+/* Whoever appends to a journal in memory from now on sees that nobody reads. */
+
+static void
+ngx_http_voc_webhook_leave_seat(ngx_http_voc_webhook_queue_t *queue)
+{
+    (void) ngx_atomic_cmp_set(queue->store->seat, ngx_pid, 0);
+    ngx_memory_barrier();
+}
+
+
 static void
 ngx_http_voc_webhook_end_drain(ngx_http_voc_webhook_queue_t *queue)
 {
     uint64_t pending;
     ngx_uint_t level;
+
+    ngx_http_voc_webhook_leave_seat(queue);
 
     pending = voc_pusher_pending(queue->pusher);
 
@@ -380,7 +392,16 @@ ngx_http_voc_webhook_pusher_progressed(ngx_http_voc_webhook_queue_t *queue)
     if (queue->drain_timer.timer_set && queue->retiring == 0
         && voc_pusher_finished(queue->pusher))
     {
-        ngx_http_voc_webhook_pusher_stop(queue);
+        ngx_http_voc_webhook_leave_seat(queue);
+
+        if (voc_pusher_pending(queue->pusher) == 0) {
+            ngx_http_voc_webhook_pusher_stop(queue);
+            return;
+        }
+
+        /* one more came meanwhile */
+
+        (void) ngx_atomic_cmp_set(queue->store->seat, 0, ngx_pid);
     }
 }
 
@@ -394,7 +415,7 @@ ngx_http_voc_webhook_begin_drain(ngx_http_voc_webhook_queue_t *queue)
     /* told a second time, the worker_shutdown_timeout is over */
 
     if (queue->drain_timer.timer_set
-        || !voc_pusher_counters(queue->pusher)->up)
+        || (!voc_pusher_counters(queue->pusher)->up && queue->retiring == 0))
     {
         ngx_http_voc_webhook_end_drain(queue);
         return;

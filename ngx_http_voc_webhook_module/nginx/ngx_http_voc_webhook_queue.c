@@ -169,6 +169,21 @@ ngx_http_voc_webhook_refuse(ngx_http_voc_webhook_ctx_t *ctx,
 }
 
 
+/*
+ * nginx ends, and the journal in memory with it: this event came when nobody
+ * pushes any more.  Looked at behind the append, as the pusher looks for
+ * events once it has left.
+ */
+
+static ngx_uint_t
+ngx_http_voc_webhook_queue_ended(ngx_http_voc_webhook_queue_t *queue)
+{
+    ngx_memory_barrier();
+
+    return ngx_exiting && queue->journal.len == 0 && *queue->store->seat == 0;
+}
+
+
 ngx_int_t
 ngx_http_voc_webhook_queue_append(ngx_http_voc_webhook_ctx_t *ctx, char *json,
     size_t len)
@@ -185,6 +200,14 @@ ngx_http_voc_webhook_queue_append(ngx_http_voc_webhook_ctx_t *ctx, char *json,
 
     if (rc != VOC_JOURNAL_OK) {
         return ngx_http_voc_webhook_refuse(ctx, rc);
+    }
+
+    if (ngx_http_voc_webhook_queue_ended(queue)) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "voc_webhook_queue \"%V\": nginx ends, an event that "
+                      "came too late is refused with 503", &queue->name);
+        ctx->outcome = voc_problem(VOC_JOURNAL_ERROR);
+        return NGX_ERROR;
     }
 
     if (queue->refusing != VOC_JOURNAL_OK) {

@@ -358,12 +358,13 @@ ngx_http_voc_webhook_store_init(ngx_shm_zone_t *zone, void *data)
 
 /*
  * One that still has events is pushed by the old worker, or, once the old
- * workers are gone, drained as a leftover and deleted.  In memory they are
- * gone with the old worker.
+ * workers are gone, drained as a leftover and deleted, unless it had to be left
+ * alone.  In memory they are gone with the old worker.
  */
 
 static ngx_uint_t
-ngx_http_voc_webhook_store_done(ngx_http_voc_webhook_store_t *store)
+ngx_http_voc_webhook_store_done(ngx_http_voc_webhook_store_t *store,
+    voc_journal_directory_t *leftovers)
 {
     voc_journal_status_t status;
 
@@ -374,6 +375,10 @@ ngx_http_voc_webhook_store_done(ngx_http_voc_webhook_store_t *store)
     }
 
     if (store->directory.len) {
+        if (voc_journal_refused(leftovers, voc_journal_id(store->journal))) {
+            return 1;
+        }
+
         return access(voc_journal_path(store->journal), F_OK) == -1
                && ngx_errno == NGX_ENOENT;
     }
@@ -385,12 +390,15 @@ ngx_http_voc_webhook_store_done(ngx_http_voc_webhook_store_t *store)
 
 
 ngx_uint_t
-ngx_http_voc_webhook_store_first(ngx_http_voc_webhook_store_t *store)
+ngx_http_voc_webhook_store_first(ngx_http_voc_webhook_queue_t *queue)
 {
     ngx_http_voc_webhook_store_t *previous;
 
-    for (previous = store->previous; previous; previous = previous->previous) {
-        if (!ngx_http_voc_webhook_store_done(previous)) {
+    for (previous = queue->store->previous;
+         previous;
+         previous = previous->previous)
+    {
+        if (!ngx_http_voc_webhook_store_done(previous, &queue->leftovers)) {
             return 0;
         }
     }

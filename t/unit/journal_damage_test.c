@@ -158,6 +158,45 @@ test_left_behind_unfinished(void **state)
     expect_cut(path, 3, 3);
 }
 
+static void
+die_at_header(voc_point_e point, voc_journal_t *journal)
+{
+    (void)journal;
+    if (point == VOC_POINT_HEADER) {
+        _exit(0);
+    }
+}
+
+/* Nor is it where a record of the lap before began at the same place. */
+static void
+test_left_behind_killed(void **state)
+{
+    voc_journal_t *journal = create(RING);
+    voc_journal_status_t status;
+    uint64_t seq;
+    pid_t pid;
+
+    (void)state;
+    do {
+        seq = append(journal, 1024 - VOC_RECORD_HEADER);
+        voc_journal_acknowledge(journal, seq, seq * 1024);
+    } while (seq < 80);
+
+    pid = child();
+    if (pid == 0) {
+        voc_journal_point = die_at_header;
+        append(journal, 1024 - VOC_RECORD_HEADER);
+        _exit(1);
+    }
+    assert_int_equal(ended(pid), 0);
+    voc_journal_close(journal);
+
+    journal = adopt();
+    voc_journal_status(journal, &status);
+    assert_int_equal(status.head, 80);
+    voc_journal_close(journal);
+}
+
 /* A large file of magics, each as if a large record followed. */
 static void
 test_slices(void **state)
@@ -287,6 +326,7 @@ main(void)
         T(test_left_behind_end),
         T(test_left_behind_next_lap),
         T(test_left_behind_unfinished),
+        T(test_left_behind_killed),
         T(test_slices),
         T(test_retain_damaged),
         T(test_unknown_kind),
