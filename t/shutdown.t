@@ -291,12 +291,12 @@ sub served_by {
 {
     my $nginx = nginx('%%DIR%%/journal size=1m');
 
-    $nginx->expect_log(qr/\[warn\].*is too short, left alone/);
+    $nginx->expect_log(qr/\[(?:crit|alert)\].*truncated/);
     $redis->stop;
     post($nginx, 3);
     my ($file) = glob $nginx->dir . '/journal/*.journal';
-    $nginx->reload(http => http('%%DIR%%/journal size=2m'), old => 1);
     truncate $file, 100 or die $!;
+    $nginx->reload(http => http('%%DIR%%/journal size=2m'), old => 1);
     post($nginx, 5);
     $redis->start;
     is scalar(@{[$redis->wait_events(5)]}), 5, 'those of the new file get there';
