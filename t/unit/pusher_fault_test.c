@@ -1,6 +1,12 @@
 /* The pusher, when something fails: replies, connections, time, memory. */
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
 #include "pusher_fixture.h"
+#include "voc_journal_file.h"
+#include "voc_pusher_private.h"
 
 /* ---- the reply table ------------------------------------------------ */
 
@@ -519,6 +525,60 @@ unread_replies_are_bounded(void **state)
     assert_int_equal(w.closes, 1);
 }
 
+/* ---- the journal's lock ------------------------------------------------ */
+
+/* A worker is stopped within it: what Redis confirmed is acknowledged as soon
+ * as the lock is free, and nothing is pushed again. */
+static void
+a_held_lock_delays_the_acknowledgement(void **state)
+{
+    unsigned timers = 0, i;
+    uint64_t end;
+    pid_t pid;
+
+    (void)state;
+    world_start(RING);
+    world_settle();
+    w.serve = 0;
+    world_accept(20);
+
+    pid = fork();
+    assert_true(pid != -1);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        voc_journal_lock(w.options.journal);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
+
+    w.serve = 1;
+    world_settle();
+    world_check();
+    assert_int_equal(counters()->pushed, 20);
+    assert_int_equal(voc_journal_tail(w.options.journal).seq, 0);
+
+    /* it looks now and then, and does not spin */
+    for (end = w.now + 10000; w.timer_at <= end; timers++) {
+        w.now = w.timer_at;
+        world_settle();
+    }
+    assert_in_range(timers, 10, 10000 / VOC_PUSHER_BUSY + 20);
+    assert_int_equal(voc_journal_tail(w.options.journal).seq, 0);
+
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    for (i = 0; i < 20 && voc_journal_tail(w.options.journal).seq == 0; i++) {
+        world_pass(VOC_PUSHER_BUSY);
+    }
+    assert_int_equal(voc_journal_tail(w.options.journal).seq, 20);
+    world_accept(1);
+    world_pass(10);
+    world_check();
+    assert_int_equal(counters()->replayed, 0);
+    assert_int_equal(w.closes, 0);
+}
+
 /* ---- backoff ----------------------------------------------------------- */
 
 static void
@@ -600,6 +660,7 @@ main(void)
         test(a_slow_but_steady_send_is_no_timeout),
         test(what_is_not_redis_is_left),
         test(unread_replies_are_bounded),
+        test(a_held_lock_delays_the_acknowledgement),
         test(backoff_grows_has_jitter_and_an_end),
         test(accept_and_close_is_no_tight_loop),
     };
