@@ -150,7 +150,7 @@ for my $point (qw(LOCKED SKIPPED HEADER PAYLOAD END PUBLISHED
         kill $signal, $pid;
         accepted_again($name);
         ok wait_for { $nginx->workers == 3 }, 'all workers are there';
-        right($name) or diag($nginx->error_log);
+        right($name) or die $nginx->error_log;
     }
 }
 
