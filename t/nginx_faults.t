@@ -289,22 +289,35 @@ $nginx->stop;
 
 # ---- the same with Redis away: what the order is -------------------------------------------
 
-# Another size: one journal after the other, whatever is in them.
+# Another size: one journal after the other, whatever is in them, and also where
+# the old worker cannot go on.
 {
     $rig = VocTest::Rig->new(journal => '%%DIR%%/journal size=1m')->start;
     ($redis, $nginx) = ($rig->redis, $rig->nginx);
-    $sender = $rig->send(%load);
+    $rig->marker;
+    my $pusher = wait_for { $rig->pusher };
 
-    for my $size (qw(2m 1m)) {
-        $redis->pause;
-        $sender->wait_more(50);
-        $nginx->reload(
-            http => $rig->http(journal => "%%DIR%%/journal size=$size"));
-        $sender->wait_more(50);
-        $redis->resume;
-        $rig->verify("Redis away, a reload with size=$size: in order");
-    }
+    $redis->pause;
+    post($rig, 50);
+    kill 'STOP', $pusher;
+    $nginx->reload(http => $rig->http(journal => '%%DIR%%/journal size=2m'));
+    post($rig, 50);
+    $redis->resume;
+    wait_for { $rig->pusher != $pusher };
+    sleep 1;
+    is scalar(grep {/"callid":"$rig->{senders}[-1]{name}-/} $rig->list), 0,
+        "another size: the new file waits for the old one's worker";
+    kill 'CONT', $pusher;
+    $rig->verify('Redis away, a reload with another size: in order');
+
+    $sender = $rig->send(%load);
+    $redis->pause;
+    $sender->wait_more(50);
+    $nginx->reload(http => $rig->http(journal => '%%DIR%%/journal size=1m'));
+    $sender->wait_more(50);
+    $redis->resume;
     $sender->stop;
+    $rig->verify('the same with requests in hand: in order');
     $nginx->stop;
 }
 
