@@ -127,7 +127,8 @@ create_as_told(const char *fails)
     return journal;
 }
 
-/* ---- tests -------------------------------------------------------------- */
+/* ---- tests --------------------------------------------------------------
+ */
 
 /* All of it is on the disk before it has its name, then the name as well. */
 static void
@@ -137,9 +138,8 @@ test_order(void **state)
 
     (void)state;
     assert_non_null(journal);
-    assert_string_equal(calls,
-                        "create chown allocate fsync rename "
-                        "fsync-directory");
+    assert_string_equal(calls, "create chown allocate fsync rename "
+                               "fsync-directory");
 
     calls[0] = '\0';
     assert_int_equal(voc_journal_retire(journal, &error), 0);
