@@ -462,5 +462,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_power, setup, teardown),
     };
 
+    /* the disk is made up here: thousands of real syncs show nothing more */
+    if (access("/dev/shm", W_OK) == 0) {
+        setenv("TMPDIR", "/dev/shm", 0);
+    }
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
