@@ -231,11 +231,13 @@ END
         replaced('if (!mine && voc_adopt_draining(live, directory))',
             'if (0 && voc_adopt_draining(live, directory) && mine)')],
     ['the head is published before its end', 'voc_journal',
-        replaced('    atomic_store(&shared->end[header->seq & 1], '
-                . 'header->offset + need);',
+        replaced("    atomic_store_explicit(&shared->end[header->seq & 1],\n"
+                . '                          header->offset + need, '
+                . 'memory_order_release);',
             '    atomic_store(&shared->seq, header->seq);',
             "    voc_point(VOC_POINT_END, journal);\n"
-                . "    atomic_store(&shared->seq, header->seq);\n",
+                . '    atomic_store_explicit(&shared->seq, header->seq, '
+                . "memory_order_release);\n",
             "    voc_point(VOC_POINT_END, journal);\n"
                 . '    atomic_store(&shared->end[header->seq & 1], '
                 . "header->offset + need);\n")],
