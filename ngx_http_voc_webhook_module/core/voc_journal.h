@@ -27,7 +27,7 @@
 #define VOC_JOURNAL_SIZE_MIN    (64 * 1024)         /* bytes of ring */
 #define VOC_JOURNAL_SIZE_MAX    (1024ULL << 30)     /* bytes of ring */
 #define VOC_JOURNAL_PAYLOAD_MAX (1024 * 1024)       /* bytes, also ring / 4 */
-#define VOC_JOURNAL_LOCK_WAIT   100                 /* ms, at most, for the lock */
+#define VOC_JOURNAL_LOCK_WAIT   400                 /* ms, at most, for the lock */
 #define VOC_JOURNAL_SLICE       (4 * 1024 * 1024)   /* bytes scanned at once */
 
 typedef struct voc_journal_s voc_journal_t;

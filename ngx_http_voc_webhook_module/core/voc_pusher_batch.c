@@ -222,6 +222,10 @@ voc_batch_send(voc_pusher_t *p)
 
     p->loaded = 1;
     p->in_flight++;
+    p->gather_until =
+        source == &p->live && batch->count >= VOC_PUSHER_MANY
+            ? p->now + VOC_PUSHER_GATHER
+            : p->now;
     batch->count = 0;
 
     if (batch->size > VOC_PUSHER_BATCH_BYTES) {
@@ -280,7 +284,11 @@ voc_pusher_idle(voc_pusher_t *p)
     return 0;
 }
 
-/* What there is, once nothing is in flight; else only full batches. */
+/*
+ * What there is, once nothing is in flight; else only full batches.  Where
+ * the last one was of many events the next may gather for a moment: each
+ * costs us and Redis several events' worth, and who is busy is late anyway.
+ */
 static voc_fill_e
 voc_pusher_send(voc_pusher_t *p)
 {
@@ -301,6 +309,11 @@ voc_pusher_send(voc_pusher_t *p)
         if (p->batch.count == 0 ||
             (rc != VOC_FILL_FULL && p->in_flight > 0)) {
             return rc;
+        }
+
+        if (rc != VOC_FILL_FULL && p->gather_until > p->now) {
+            voc_pusher_again(p, p->gather_until - p->now);
+            return VOC_FILL_AGAIN;
         }
 
         if (voc_batch_send(p) != 0) {

@@ -126,6 +126,7 @@ struct voc_pusher_s {
     uint64_t rescan_at;
     uint64_t ack_at;
     uint64_t again_at;
+    uint64_t gather_until; /* no batch that is not full */
 
     unsigned backoffs; /* since the last success */
     unsigned holds;

@@ -374,15 +374,23 @@ world_step(void)
     return 1;
 }
 
-/* All that happens without time going on; a pusher that spins fails here. */
+/*
+ * All that happens without time going on, but for the moment in which a batch
+ * gathers; a pusher that spins fails here.
+ */
 static inline void
 world_settle(void)
 {
     unsigned steps = 0;
 
-    while (world_step()) {
-        assert_true(++steps < 100000);
-    }
+    do {
+        while (world_step()) {
+            assert_true(++steps < 100000);
+        }
+        if (w.timer_at <= w.now + VOC_PUSHER_GATHER) {
+            w.now = w.timer_at;
+        }
+    } while (w.timer_at <= w.now);
 }
 
 static inline void

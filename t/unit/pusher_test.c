@@ -425,6 +425,39 @@ it_pings_when_idle(void **state)
     assert_int_equal(w.redis.nlog, n + 11);
 }
 
+/* Behind a batch of many the next one gathers for a moment. */
+static void
+many_events_gather(void **state)
+{
+    uint64_t now;
+
+    (void)state;
+    world_directory();
+    world_start(SMALL_RING);
+    world_settle();
+
+    world_accept(VOC_PUSHER_MANY);
+    world_settle();
+    assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY);
+
+    now = w.now;
+    world_accept(2);
+    while (world_step()) {
+    }
+    assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY);
+    world_accept(3);
+    world_settle();
+    assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY + 5);
+    assert_int_equal(w.now, now + VOC_PUSHER_GATHER);
+
+    /* few do not */
+    now = w.now;
+    world_accept(1);
+    world_settle();
+    assert_int_equal(w.now, now);
+    world_check();
+}
+
 int
 main(void)
 {
@@ -447,6 +480,7 @@ main(void)
         test(it_sleeps_when_idle_and_only_then),
         test(a_lost_wake_costs_a_second),
         test(it_pings_when_idle),
+        test(many_events_gather),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
