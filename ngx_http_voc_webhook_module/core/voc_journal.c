@@ -485,20 +485,26 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
 int
 voc_journal_must_wake(voc_journal_t *journal)
 {
+    voc_journal_shared_t *shared = journal->shared;
+    uint64_t at;
+
     atomic_thread_fence(memory_order_seq_cst);
 
-    return atomic_load(&journal->shared->sleeping) != 0 &&
-           atomic_exchange(&journal->shared->sleeping, 0) != 0;
+    at = atomic_load(&shared->wake_at);
+    return at != 0 && atomic_load(&shared->seq) >= at &&
+           atomic_compare_exchange_strong(&shared->wake_at, &at, 0);
 }
 
 int
 voc_journal_sleep(voc_journal_t *journal, uint64_t seq)
 {
-    atomic_store(&journal->shared->sleeping, 1);
+    voc_journal_shared_t *shared = journal->shared;
+
+    atomic_store(&shared->wake_at, seq + 1);
     atomic_thread_fence(memory_order_seq_cst);
 
-    if (atomic_load(&journal->shared->seq) > seq) {
-        atomic_store(&journal->shared->sleeping, 0);
+    if (atomic_load(&shared->seq) > seq) {
+        atomic_store(&shared->wake_at, 0);
         return 0;
     }
 
@@ -508,7 +514,7 @@ voc_journal_sleep(voc_journal_t *journal, uint64_t seq)
 void
 voc_journal_awake(voc_journal_t *journal)
 {
-    atomic_store(&journal->shared->sleeping, 0);
+    atomic_store(&journal->shared->wake_at, 0);
 }
 
 /* ---- the tail ----------------------------------------------------------- */

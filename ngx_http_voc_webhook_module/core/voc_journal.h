@@ -175,8 +175,8 @@ voc_journal_rc voc_journal_retain(voc_journal_t *journal,
                                   const voc_journal_record_t *record);
 
 /*
- * The reader is about to sleep.  1: it may, an append will be told to wake
- * it; 0: there is more to read than record seq.
+ * The reader is about to sleep.  1: it may, the append of a record behind
+ * number seq will be told to wake it; 0: that is there already.
  */
 int voc_journal_sleep(voc_journal_t *journal, uint64_t seq);
 void voc_journal_awake(voc_journal_t *journal); /* nobody need wake it */

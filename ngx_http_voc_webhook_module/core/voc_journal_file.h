@@ -101,7 +101,7 @@ typedef struct {
     _Atomic uint64_t tail_seq[2];       /* both: [turn & 1] */
     _Atomic uint64_t tail_end[2];
 
-    _Alignas(64) _Atomic uint32_t sleeping;
+    _Alignas(64) _Atomic uint64_t wake_at; /* the record that wakes; 0: none */
     _Atomic int failed; /* errno, for ever; 0: none */
     _Atomic uint64_t synced;
     _Atomic uint64_t drained[2]; /* generation and id of the leftover */

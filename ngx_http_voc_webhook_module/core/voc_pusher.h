@@ -18,8 +18,9 @@
 #define VOC_PUSHER_BATCH_EVENTS 1000          /* of one script call */
 #define VOC_PUSHER_BATCH_BYTES  (1024 * 1024) /* or one larger event */
 #define VOC_PUSHER_IN_FLIGHT    4             /* batches */
-#define VOC_PUSHER_MANY         24            /* events: there is much to do */
-#define VOC_PUSHER_GATHER       1             /* ms from such a batch to the next */
+#define VOC_PUSHER_GATHER       1             /* ms from a batch to the next one, */
+#define VOC_PUSHER_FEW          4             /* or so many events, */
+#define VOC_PUSHER_MANY         24            /* unless the batch was of so many */
 #define VOC_PUSHER_REPLY_MAX    (64 * 1024)   /* bytes of unread replies */
 
 #define VOC_PUSHER_BACKOFF_MIN 50    /* ms, full jitter */

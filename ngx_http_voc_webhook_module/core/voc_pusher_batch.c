@@ -222,10 +222,9 @@ voc_batch_send(voc_pusher_t *p)
 
     p->loaded = 1;
     p->in_flight++;
-    p->gather_until =
-        source == &p->live && batch->count >= VOC_PUSHER_MANY
-            ? p->now + VOC_PUSHER_GATHER
-            : p->now;
+    p->gather_until = p->now + VOC_PUSHER_GATHER;
+    p->gather = batch->count < VOC_PUSHER_MANY ? VOC_PUSHER_FEW
+                                               : VOC_PUSHER_BATCH_EVENTS;
     batch->count = 0;
 
     if (batch->size > VOC_PUSHER_BATCH_BYTES) {
@@ -246,6 +245,36 @@ voc_pusher_delete_cursor(voc_pusher_t *p)
 
     if (voc_pusher_command(p, &sent, 2, argv) == 0) {
         p->deleting = 1;
+    }
+}
+
+/*
+ * A batch costs us and Redis as much as several events.  So behind one the
+ * next gathers for a moment, or until it is of a few; where the last one was
+ * of many, for all of the moment: who is busy is late anyway.
+ */
+static int
+voc_pusher_gathers(const voc_pusher_t *p)
+{
+    return p->source == &p->live && p->now < p->gather_until &&
+           p->batch.count < p->gather;
+}
+
+/* Until there is more, or enough where a batch gathers. */
+static void
+voc_pusher_sleep(voc_pusher_t *p)
+{
+    voc_source_t *source = p->source;
+    uint64_t seq = source->read;
+
+    if (voc_pusher_gathers(p)) {
+        seq += p->gather - p->batch.count - 1;
+        voc_pusher_again(p, p->gather_until - p->now);
+    }
+
+    p->asleep = voc_journal_sleep(source->journal, seq);
+    if (!p->asleep) {
+        voc_pusher_again(p, 0);
     }
 }
 
@@ -273,22 +302,12 @@ voc_pusher_idle(voc_pusher_t *p)
 
     voc_pusher_up(p);
     voc_batch_shrink(&p->batch);
-
-    if (!p->asleep) {
-        p->asleep = voc_journal_sleep(source->journal, source->read);
-        if (!p->asleep) {
-            voc_pusher_again(p, 0);
-        }
-    }
+    voc_pusher_sleep(p);
 
     return 0;
 }
 
-/*
- * What there is, once nothing is in flight; else only full batches.  Where
- * the last one was of many events the next may gather for a moment: each
- * costs us and Redis several events' worth, and who is busy is late anyway.
- */
+/* What there is, once nothing is in flight; else only full batches. */
 static voc_fill_e
 voc_pusher_send(voc_pusher_t *p)
 {
@@ -311,8 +330,8 @@ voc_pusher_send(voc_pusher_t *p)
             return rc;
         }
 
-        if (rc != VOC_FILL_FULL && p->gather_until > p->now) {
-            voc_pusher_again(p, p->gather_until - p->now);
+        if (rc == VOC_FILL_EMPTY && voc_pusher_gathers(p)) {
+            voc_pusher_sleep(p);
             return VOC_FILL_AGAIN;
         }
 

@@ -126,7 +126,8 @@ struct voc_pusher_s {
     uint64_t rescan_at;
     uint64_t ack_at;
     uint64_t again_at;
-    uint64_t gather_until; /* no batch that is not full */
+    uint64_t gather_until; /* no batch of less than gather events */
+    unsigned gather;
 
     unsigned backoffs; /* since the last success */
     unsigned holds;

@@ -70,6 +70,7 @@ void
 voc_pusher_restart(voc_pusher_t *p)
 {
     p->batch.count = 0;
+    p->gather_until = 0;
     p->live.begun = 0;
     p->left.begun = 0;
 }

@@ -382,14 +382,18 @@ it_sleeps_when_idle_and_only_then(void **state)
 
     w.answer = ACCEPT;
     world_settle();
+    assert_false(voc_journal_must_wake(w.options.journal));
+    world_events(w.options.journal, 1);
     assert_true(voc_journal_must_wake(w.options.journal));
     voc_pusher_wake(w.pusher, w.now);
+    world_settle();
+    world_events(w.options.journal, 1);
     assert_true(voc_journal_must_wake(w.options.journal));
     voc_pusher_wake(w.pusher, w.now);
 
     world_cut("connection closed");
-    assert_false(voc_journal_must_wake(w.options.journal));
     world_events(w.options.journal, 1);
+    assert_false(voc_journal_must_wake(w.options.journal));
     voc_pusher_wake(w.pusher, w.now);
     world_pass(200);
     world_check();
@@ -425,7 +429,51 @@ it_pings_when_idle(void **state)
     assert_int_equal(w.redis.nlog, n + 11);
 }
 
-/* Behind a batch of many the next one gathers for a moment. */
+static void
+without_time(void)
+{
+    while (world_step()) {
+    }
+}
+
+/* Behind a batch the next one gathers: for a moment, or a few events. */
+static void
+few_events_gather(void **state)
+{
+    uint64_t now;
+
+    (void)state;
+    world_directory();
+    world_start(SMALL_RING);
+    world_settle();
+
+    world_accept(1);
+    without_time();
+    assert_int_equal(w.redis.nlist, 1);
+    world_accept(VOC_PUSHER_FEW - 1);
+    without_time();
+    assert_int_equal(w.redis.nlist, 1);
+    world_accept(1);
+    without_time();
+    assert_int_equal(w.redis.nlist, 1 + VOC_PUSHER_FEW);
+
+    now = w.now;
+    world_accept(1);
+    without_time();
+    assert_int_equal(w.redis.nlist, 1 + VOC_PUSHER_FEW);
+    w.now = w.timer_at;
+    without_time();
+    assert_int_equal(w.redis.nlist, 2 + VOC_PUSHER_FEW);
+    assert_int_equal(w.now, now + VOC_PUSHER_GATHER);
+
+    /* who comes alone does not wait */
+    world_pass(2 * VOC_PUSHER_GATHER);
+    world_accept(1);
+    without_time();
+    world_check();
+}
+
+/* Behind one of many all of the moment, so that the next one is of many. */
 static void
 many_events_gather(void **state)
 {
@@ -437,24 +485,16 @@ many_events_gather(void **state)
     world_settle();
 
     world_accept(VOC_PUSHER_MANY);
-    world_settle();
+    without_time();
     assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY);
 
     now = w.now;
-    world_accept(2);
-    while (world_step()) {
-    }
+    world_accept(2 * VOC_PUSHER_FEW);
+    without_time();
     assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY);
-    world_accept(3);
-    world_settle();
-    assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY + 5);
+    w.now = w.timer_at;
+    without_time();
     assert_int_equal(w.now, now + VOC_PUSHER_GATHER);
-
-    /* few do not */
-    now = w.now;
-    world_accept(1);
-    world_settle();
-    assert_int_equal(w.now, now);
     world_check();
 }
 
@@ -480,6 +520,7 @@ main(void)
         test(it_sleeps_when_idle_and_only_then),
         test(a_lost_wake_costs_a_second),
         test(it_pings_when_idle),
+        test(few_events_gather),
         test(many_events_gather),
     };
 
