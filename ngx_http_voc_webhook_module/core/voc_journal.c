@@ -480,43 +480,6 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
     return rc;
 }
 
-/* ---- waking the reader: each says first, then looks -------------------- */
-
-int
-voc_journal_must_wake(voc_journal_t *journal)
-{
-    voc_journal_shared_t *shared = journal->shared;
-    uint64_t at;
-
-    atomic_thread_fence(memory_order_seq_cst);
-
-    at = atomic_load(&shared->wake_at);
-    return at != 0 && atomic_load(&shared->seq) >= at &&
-           atomic_compare_exchange_strong(&shared->wake_at, &at, 0);
-}
-
-int
-voc_journal_sleep(voc_journal_t *journal, uint64_t seq)
-{
-    voc_journal_shared_t *shared = journal->shared;
-
-    atomic_store(&shared->wake_at, seq + 1);
-    atomic_thread_fence(memory_order_seq_cst);
-
-    if (atomic_load(&shared->seq) > seq) {
-        atomic_store(&shared->wake_at, 0);
-        return 0;
-    }
-
-    return 1;
-}
-
-void
-voc_journal_awake(voc_journal_t *journal)
-{
-    atomic_store(&journal->shared->wake_at, 0);
-}
-
 /* ---- the tail ----------------------------------------------------------- */
 
 /* A failed write costs no event: the older slot still holds. */
