@@ -148,7 +148,10 @@ decode_rest(voc_query_t *walk, char *p, const char *end, char **equals)
         *out++ = (char)byte;
     }
 
-    memset(out, '&', (size_t)(end - out));
+    for (p = out; p < end; p++) {
+        *p = '&';
+    }
+
     return out;
 }
 
