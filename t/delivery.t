@@ -196,7 +196,7 @@ $nginx->expect_log(qr/\[emerg\]/);
 eval { $nginx->reload(http => $http =~ s/4m/1m/r
         . 'voc_webhook_queue bad { journal /proc/none; }') };
 like $@, qr/does not reload.*\/proc\/none/s, 'a reload fails';
-is_deeply [journals()], \@before, 'and leaves no journal';
+ok wait_for { "@{[journals()]}" eq "@before" }, 'and leaves no journal';
 post(20);
 list_is_right('after a reload that failed');
 
