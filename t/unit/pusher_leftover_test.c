@@ -4,12 +4,15 @@
 
 #include "pusher_fixture.h"
 
+static char left[512]; /* the file that leave() has left last */
+
 static void
 leave(unsigned n)
 {
     voc_journal_t *journal = world_journal(SMALL_RING);
 
     world_events(journal, n);
+    snprintf(left, sizeof(left), "%s", voc_journal_path(journal));
     voc_journal_close(journal);
 }
 
@@ -183,16 +186,12 @@ a_damaged_leftover_costs_what_is_damaged(void **state)
 {
     static const unsigned events[] = {40, 41, 60};
     unsigned i;
-    char path[512];
     voc_journal_t *journal;
 
     (void)state;
     world_directory();
-    journal = world_journal(SMALL_RING);
-    world_events(journal, 90);
-    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
-    voc_journal_close(journal);
-    damage(path, events, 3);
+    leave(90);
+    damage(left, events, 3);
 
     /* read more than once, counted once */
     w.redis.fault = (fault_t){"EVAL", "BUSY Redis is busy", 2};
@@ -221,16 +220,11 @@ static void
 a_leftover_with_a_damaged_end(void **state)
 {
     static const unsigned events[] = {88, 89};
-    char path[512];
-    voc_journal_t *journal;
 
     (void)state;
     world_directory();
-    journal = world_journal(SMALL_RING);
-    world_events(journal, 90);
-    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
-    voc_journal_close(journal);
-    damage(path, events, 2);
+    leave(90);
+    damage(left, events, 2);
 
     world_start(SMALL_RING);
     world_pass(1000);
@@ -246,18 +240,13 @@ a_leftover_with_a_damaged_end(void **state)
 static void
 a_leftover_that_was_cut_short(void **state)
 {
-    char path[512];
     struct stat st;
-    voc_journal_t *journal;
 
     (void)state;
     world_directory();
-    journal = world_journal(SMALL_RING);
-    world_events(journal, 9);
-    snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
-    voc_journal_close(journal);
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(truncate(path, st.st_size - 4096), 0);
+    leave(9);
+    assert_int_equal(stat(left, &st), 0);
+    assert_int_equal(truncate(left, st.st_size - 4096), 0);
 
     world_start(SMALL_RING);
     world_pass(1000);
