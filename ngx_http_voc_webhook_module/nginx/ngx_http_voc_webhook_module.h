@@ -176,6 +176,10 @@ void ngx_http_voc_webhook_form_done(ngx_http_voc_webhook_ctx_t *ctx,
 void ngx_http_voc_webhook_synced(ngx_http_voc_webhook_ctx_t *ctx,
     ngx_uint_t ok);
 
+/* _answer.c */
+/* Sends what ctx->outcome says; returns what a content handler returns. */
+ngx_int_t ngx_http_voc_webhook_answer(ngx_http_voc_webhook_ctx_t *ctx);
+
 /* _form.c */
 ngx_int_t ngx_http_voc_webhook_read_form(ngx_http_request_t *r);
 
