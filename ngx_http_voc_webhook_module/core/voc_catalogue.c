@@ -17,10 +17,14 @@ typedef struct {
     uint8_t table[TABLE_SIZE]; /* index + 1, 0: free */
 } names_t;
 
+#define LABEL_MAX (sizeof("\"event\":\"\"") + VOC_NAME_MAX + VOC_STR_SLACK)
+
 struct voc_catalogue_s {
     names_t fields;
     names_t events;
     voc_event_type_t types[EVENTS_MAX];
+    char field_labels[VOC_FIELD_NAMES_MAX][LABEL_MAX];
+    char event_labels[EVENTS_MAX][LABEL_MAX];
     voc_pattern_t *clean;
 };
 
@@ -362,9 +366,34 @@ static int
 refuse(voc_error_t *error, const char *what, voc_str_t name)
 {
     error->number = 0;
-    snprintf(error->text, sizeof(error->text), "too many %s at \"%.*s\"",
-             what, (int)name.len, name.data);
+    snprintf(error->text, sizeof(error->text), "%s: \"%.*s\"", what,
+             (int)name.len, name.data);
     return -1;
+}
+
+/* A name that is not as it is in JSON would have to be escaped. */
+static int
+name_valid(voc_str_t name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.data[i];
+
+        if (c < ' ' || c == '"' || c == '\\') {
+            return 0;
+        }
+    }
+
+    return name.len > 0 && name.len <= VOC_NAME_MAX;
+}
+
+static voc_str_t
+label(char out[LABEL_MAX], const char *before, voc_str_t name,
+      const char *after)
+{
+    int len = snprintf(out, LABEL_MAX, "%s%.*s%s", before, (int)name.len,
+                       name.data, after);
+
+    return (voc_str_t){out, (size_t)len};
 }
 
 /*
@@ -378,13 +407,17 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
     int index, slot;
     voc_event_type_t *type;
 
+    if (!name_valid(own->name)) {
+        return refuse(error, "not a name for an event", own->name);
+    }
+
     if (own->nfields + COMMON_N > VOC_EVENT_FIELDS_MAX) {
-        return refuse(error, "fields in event", own->name);
+        return refuse(error, "too many fields in event", own->name);
     }
 
     index = names_add(&catalogue->events, own->name);
     if (index < 0) {
-        return refuse(error, "events", own->name);
+        return refuse(error, "too many events", own->name);
     }
 
     type = &catalogue->types[index];
@@ -394,12 +427,23 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
     memcpy(type->fields + COMMON_N, own->fields,
            own->nfields * sizeof(own->fields[0]));
 
+    type->label = label(catalogue->event_labels[index], "\"event\":\"",
+                        type->name, "\"");
+
     for (unsigned i = 0; i < type->nfields; i++) {
-        slot = names_add(&catalogue->fields, type->fields[i].name);
-        if (slot < 0) {
-            return refuse(error, "field names", type->fields[i].name);
+        voc_field_t *field = &type->fields[i];
+
+        if (!name_valid(field->name)) {
+            return refuse(error, "not a name for a field", field->name);
         }
-        type->fields[i].slot = (unsigned)slot;
+
+        slot = names_add(&catalogue->fields, field->name);
+        if (slot < 0) {
+            return refuse(error, "too many field names", field->name);
+        }
+        field->slot = (unsigned)slot;
+        field->label = label(catalogue->field_labels[slot], ",\"",
+                             field->name, "\":");
     }
 
     return 0;

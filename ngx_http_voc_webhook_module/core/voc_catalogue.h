@@ -22,6 +22,7 @@ typedef enum {
 
 #define VOC_EVENT_FIELDS_MAX 16 /* fields of one event, the common ones too */
 #define VOC_FIELD_NAMES_MAX  64 /* different field names in a catalogue */
+#define VOC_NAME_MAX         64 /* bytes of a field's or an event's name */
 
 typedef struct {
     voc_str_t name;
@@ -30,6 +31,7 @@ typedef struct {
     unsigned max;      /* VOC_TEXT: bytes */
     unsigned slot;     /* of the name in the catalogue, set when added */
     voc_str_t expected; /* a well-formed value in words, static; may be set */
+    voc_str_t label;    /* ,"<name>": as it stands in JSON, set when added */
 } voc_field_t;
 
 /* An event: date, callid and crm_id first, then its own, as in its JSON. */
@@ -37,6 +39,7 @@ typedef struct {
     voc_str_t name;
     unsigned nfields;
     voc_field_t fields[VOC_EVENT_FIELDS_MAX];
+    voc_str_t label; /* "event":"<name>", set when added */
 } voc_event_type_t;
 
 typedef struct voc_catalogue_s voc_catalogue_t;

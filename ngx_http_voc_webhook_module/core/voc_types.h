@@ -22,6 +22,12 @@ typedef struct {
         (literal), sizeof(literal) - 1                                       \
     }
 
+/*
+ * Strings that are copied word by word: so many bytes behind the end may be
+ * read, whatever they are, and where they go as many may be written.
+ */
+#define VOC_STR_SLACK 16
+
 static inline int
 voc_str_equal(voc_str_t a, voc_str_t b)
 {
