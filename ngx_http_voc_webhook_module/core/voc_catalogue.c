@@ -67,24 +67,22 @@ static const voc_field_t common[] = {
 
 #define COMMON_N (sizeof(common) / sizeof(common[0]))
 
+#define EVENT(event, n, ...)                                                 \
+    {                                                                        \
+        .name = voc_str(event), .nfields = (n), .fields = { __VA_ARGS__ }    \
+    }
+
 static const voc_event_type_t builtin[] = {
-    {voc_str("inboundCallStart"), 2, {INBOUND_NUMBER, CALLERID}},
-    {voc_str("inboundCallRinging"), 3, {INBOUND_NUMBER, CALLERID, EXTENSION}},
-    {voc_str("inboundCallAnswered"),
-     3,
-     {INBOUND_NUMBER, CALLERID, EXTENSION}},
-    {voc_str("inboundCallEnd"),
-     5,
-     {INBOUND_NUMBER, CALLERID, NULLABLE("extension", INTEGER), DURATION,
-      ANSWERED_DURATION}},
-    {voc_str("outboundCallStart"), 2, {EXTENSION, DESTINATION}},
-    {voc_str("outboundCallAnswered"), 2, {EXTENSION, DESTINATION}},
-    {voc_str("outboundCallEnd"),
-     4,
-     {EXTENSION, DESTINATION, DURATION, ANSWERED_DURATION}},
-    {voc_str("ivrOption"),
-     3,
-     {INBOUND_NUMBER, CALLERID, FIELD("ivrOption", KEY)}},
+    EVENT("inboundCallStart", 2, INBOUND_NUMBER, CALLERID),
+    EVENT("inboundCallRinging", 3, INBOUND_NUMBER, CALLERID, EXTENSION),
+    EVENT("inboundCallAnswered", 3, INBOUND_NUMBER, CALLERID, EXTENSION),
+    EVENT("inboundCallEnd", 5, INBOUND_NUMBER, CALLERID,
+          NULLABLE("extension", INTEGER), DURATION, ANSWERED_DURATION),
+    EVENT("outboundCallStart", 2, EXTENSION, DESTINATION),
+    EVENT("outboundCallAnswered", 2, EXTENSION, DESTINATION),
+    EVENT("outboundCallEnd", 4, EXTENSION, DESTINATION, DURATION,
+          ANSWERED_DURATION),
+    EVENT("ivrOption", 3, INBOUND_NUMBER, CALLERID, FIELD("ivrOption", KEY)),
     {.name = voc_str("callRecordingAvailable")},
     {.name = voc_str("callTranscriptionAvailable")},
 };
