@@ -1,6 +1,5 @@
 /* A SIGBUS inside a guarded copy jumps back out of it. */
 
-#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -51,21 +50,34 @@ voc_guard_install(void)
     return sigaction(SIGBUS, &action, NULL);
 }
 
+/* SA_NODEFER: the signal mask is as it was, so the guard has none. */
+int
+voc_guard_set(voc_guard_t *guard)
+{
+    voc_guard_env = &guard->env;
+    atomic_signal_fence(memory_order_seq_cst);
+
+    return 0;
+}
+
+void
+voc_guard_leave(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    voc_guard_env = NULL;
+}
+
 int
 voc_guard_copy(void *to, const void *from, size_t size)
 {
-    sigjmp_buf env;
+    voc_guard_t guard;
 
-    /* SA_NODEFER: the mask is as it was, so it need not be saved. */
-    if (sigsetjmp(env, 0) != 0) {
+    if (voc_guard_enter(&guard) == -1) {
         return -1;
     }
 
-    voc_guard_env = &env;
-    atomic_signal_fence(memory_order_seq_cst);
     memcpy(to, from, size);
-    atomic_signal_fence(memory_order_seq_cst);
-    voc_guard_env = NULL;
+    voc_guard_leave();
 
     return 0;
 }

@@ -6,6 +6,8 @@
 #ifndef VOC_GUARD_H
 #define VOC_GUARD_H
 
+#include <setjmp.h>
+
 #include "voc_types.h"
 
 /*
@@ -14,6 +16,21 @@
  * default effect.  0, or -1 with errno.
  */
 int voc_guard_install(void);
+
+typedef struct {
+    sigjmp_buf env;
+} voc_guard_t;
+
+/*
+ * 0, and what follows is guarded until voc_guard_leave(); or, when that has
+ * met a SIGBUS, here once more: -1, and nothing is guarded any more.  What is
+ * guarded calls nothing that must not be left half done.
+ */
+#define voc_guard_enter(guard)                                               \
+    (sigsetjmp((guard)->env, 0) == 0 ? voc_guard_set(guard) : -1)
+
+int voc_guard_set(voc_guard_t *guard); /* 0 */
+void voc_guard_leave(void);
 
 /* memcpy(); 0, or -1 where the mapping did not hold. */
 int voc_guard_copy(void *to, const void *from, size_t size);

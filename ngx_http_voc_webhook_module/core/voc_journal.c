@@ -13,6 +13,7 @@
 #include "voc_journal_file.h"
 
 #define VOC_LOCK_SPINS 64 /* an append takes about a microsecond */
+#define VOC_APPEND_PREFETCH 512 /* bytes: what most records take */
 
 void (*voc_journal_point)(voc_point_e point, voc_journal_t *journal);
 
@@ -383,32 +384,61 @@ voc_append_skip(voc_journal_t *journal, uint64_t head)
  * Magic and crc go first and come last, by one store each: what a killed
  * process left unfinished does not look like a record that was damaged later.
  */
-static int
-voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
+static void
+voc_append_store(voc_journal_t *journal, const voc_file_record_t *header,
                  const void *payload)
 {
     char *to = journal->ring + header->offset % journal->size;
 
+    memcpy(to, voc_no_mark, VOC_RECORD_MARK);
+    atomic_signal_fence(memory_order_seq_cst);
+
+    if (header->length != 0) {
+        memcpy(to + VOC_RECORD_HEADER, payload, header->length);
+    }
+    voc_point(VOC_POINT_PAYLOAD, journal);
+
+    memcpy(to + VOC_RECORD_MARK, (const char *)header + VOC_RECORD_MARK,
+           VOC_RECORD_HEADER - VOC_RECORD_MARK);
+    voc_point(VOC_POINT_HEADER, journal);
+
+    atomic_signal_fence(memory_order_seq_cst);
+    memcpy(to, header, VOC_RECORD_MARK);
+}
+
+static int
+voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
+                 const void *payload)
+{
+    voc_guard_t guard;
+
     header->crc = voc_crc32c(voc_record_crc(journal->seed, header), payload,
                              header->length);
 
-    if (voc_journal_copy(journal, to, voc_no_mark, VOC_RECORD_MARK) == -1 ||
-        (header->length != 0 &&
-         voc_journal_copy(journal, to + VOC_RECORD_HEADER, payload,
-                          header->length) == -1)) {
+    if (voc_guard_enter(&guard) == -1) {
         return -1;
     }
 
-    voc_point(VOC_POINT_PAYLOAD, journal);
+    voc_append_store(journal, header, payload);
+    voc_guard_leave();
 
-    if (voc_journal_copy(journal, to + VOC_RECORD_MARK,
-                         (char *)header + VOC_RECORD_MARK,
-                         VOC_RECORD_HEADER - VOC_RECORD_MARK) == -1) {
-        return -1;
+    return 0;
+}
+
+/*
+ * The ring is larger than the CPU's cache, so its lines have to come from
+ * memory; those of the next record can come while there is none.
+ */
+static void
+voc_append_prefetch(voc_journal_t *journal)
+{
+    uint64_t place = voc_journal_head(journal).end % journal->size, i;
+
+    if (journal->size - place >= VOC_APPEND_PREFETCH) {
+        for (i = 0; i < VOC_APPEND_PREFETCH; i += 64) {
+            __builtin_prefetch(journal->ring + place + i, 1);
+        }
     }
-
-    voc_point(VOC_POINT_HEADER, journal);
-    return voc_journal_copy(journal, to, header, VOC_RECORD_MARK);
 }
 
 static voc_journal_rc
@@ -475,6 +505,7 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
 
     if (rc == VOC_JOURNAL_OK) {
         *seq = header.seq;
+        voc_append_prefetch(journal);
     }
 
     return rc;
