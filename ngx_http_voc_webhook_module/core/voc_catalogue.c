@@ -3,33 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EVENTS_MAX 64
-#define NAMES_MAX  VOC_FIELD_NAMES_MAX
-#define TABLE_SIZE 256 /* a power of 2, never more than a quarter full */
+#include "voc_bytes.h"
 
 #define CALLID_MAX 128 /* bytes */
 #define CRM_ID_MAX 255 /* bytes */
 
-/* Names → 0, 1, 2 ...: open addressing, linear probing, nothing removed. */
-typedef struct {
-    unsigned n;
-    voc_str_t names[NAMES_MAX];
-    uint8_t table[TABLE_SIZE]; /* index + 1, 0: free */
-} names_t;
-
-#define LABEL_MAX (sizeof("\"event\":\"\"") + VOC_NAME_MAX + VOC_STR_SLACK)
-
-struct voc_catalogue_s {
-    names_t fields;
-    names_t events;
-    voc_event_type_t types[EVENTS_MAX];
-    char field_labels[VOC_FIELD_NAMES_MAX][LABEL_MAX];
-    char event_labels[EVENTS_MAX][LABEL_MAX];
-    voc_pattern_t *clean;
-};
-
-_Static_assert(EVENTS_MAX <= NAMES_MAX && NAMES_MAX * 4 <= TABLE_SIZE,
-               "the table of names always has a free place");
+_Static_assert(VOC_EVENTS_MAX <= VOC_NAMES_MAX, "events are found by name");
 
 /* ---- the built-in events ---------------------------------------------- */
 
@@ -89,89 +68,75 @@ static const voc_event_type_t builtin[] = {
 
 /* ---- types ------------------------------------------------------------ */
 
-static int
-all_digits(const char *p, size_t n)
+/* Two decimal digits at p. */
+static inline unsigned
+two_digits(const char *p)
 {
-    for (; n > 0; p++, n--) {
-        if (*p < '0' || *p > '9') {
-            return 0;
-        }
-    }
-
-    return 1;
+    return (unsigned)(p[0] * 10 + p[1] - ('0' * 10 + '0'));
 }
 
-/* n decimal digits at p; UINT_MAX where they are none. */
-static unsigned
-digits(const char *p, unsigned n)
+static inline int
+is_digit(char c)
 {
-    unsigned value = 0;
-
-    if (!all_digits(p, n)) {
-        return (unsigned)-1;
-    }
-
-    for (; n > 0; p++, n--) {
-        value = value * 10 + (unsigned)(*p - '0');
-    }
-
-    return value;
+    return c >= '0' && c <= '9';
 }
 
-static int
-date_exists(unsigned year, unsigned month, unsigned day)
+/* YYYY-MM-DD at p is well-formed, and its month at most 19. */
+static inline int
+day_exists(const char *p)
 {
-    static const unsigned char days[] = {31, 28, 31, 30, 31, 30,
-                                         31, 31, 30, 31, 30, 31};
-    unsigned leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    static const unsigned char days[20] = {0,  31, 29, 31, 30, 31, 30,
+                                           31, 31, 30, 31, 30, 31};
+    unsigned month = two_digits(p + 5), day = two_digits(p + 8), year;
 
-    if (year < 1 || year > 9999 || month < 1 || month > 12) {
+    if (day == 0 || day > days[month] || memcmp(p, "0000", 4) == 0) {
         return 0;
     }
+    if (month != 2 || day < 29) {
+        return 1;
+    }
 
-    return day >= 1 && day <= days[month - 1] + (month == 2 ? leap : 0);
+    year = two_digits(p) * 100 + two_digits(p + 2);
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 }
 
 /* YYYY-MM-DD hh:mm, then :ss or nothing, then Z or nothing. */
-static int
-check_datetime(const voc_field_t *field, voc_str_t value, char *scratch,
-               voc_str_t *normal)
+static inline int
+check_datetime(voc_str_t value, char *scratch, voc_str_t *normal)
 {
+    static const char low[16] = "0000-00-00 00:00";
+    static const char range[16] = {9, 9, 9,         9, 0, 1, 9, 0,
+                                   3, 9, 'T' - ' ', 2, 9, 0, 5, 9};
     const char *p = value.data;
     size_t len = value.len;
-
-    (void)field;
 
     if (len > 0 && p[len - 1] == 'Z') {
         len--;
     }
 
-    if ((len != 16 && len != 19) || p[4] != '-' || p[7] != '-' ||
-        (p[10] != ' ' && p[10] != 'T') || p[13] != ':' ||
-        (len == 19 && p[16] != ':')) {
+    if ((len != 16 && len != 19) || !voc_bytes_within(p, low, range) ||
+        (p[10] != ' ' && p[10] != 'T') || !day_exists(p) ||
+        two_digits(p + 11) > 23) {
         return 0;
     }
 
-    if (!date_exists(digits(p, 4), digits(p + 5, 2), digits(p + 8, 2)) ||
-        digits(p + 11, 2) > 23 || digits(p + 14, 2) > 59 ||
-        (len == 19 && digits(p + 17, 2) > 59)) {
-        return 0;
-    }
-
-    memcpy(scratch, "0000-00-00T00:00:00Z", VOC_DATETIME_LEN);
-    memcpy(scratch, p, len);
+    memcpy(scratch, p, 16);
+    memcpy(scratch + 16, ":00Z", 4);
     scratch[10] = 'T';
     *normal = (voc_str_t){scratch, VOC_DATETIME_LEN};
+
+    if (len == 19) {
+        memcpy(scratch + 17, p + 17, 2);
+        return p[16] == ':' && is_digit(p[17]) && p[17] < '6' &&
+               is_digit(p[18]);
+    }
+
     return 1;
 }
 
-static int
-check_number(const voc_field_t *field, voc_str_t value, char *scratch,
-             voc_str_t *normal)
+static inline int
+check_number(voc_str_t value, voc_str_t *normal)
 {
-    (void)field;
-    (void)scratch;
-
     /* An unencoded '+' has become a space. */
     if (value.len > 0 && (value.data[0] == '+' || value.data[0] == ' ')) {
         value.data++;
@@ -179,20 +144,21 @@ check_number(const voc_field_t *field, voc_str_t value, char *scratch,
     }
 
     *normal = value;
-    return value.len >= 1 && value.len <= 20 &&
-           all_digits(value.data, value.len);
+
+    if (value.len > 16) {
+        return value.len <= 20 && voc_bytes_digits(value.data) == 16 &&
+               voc_bytes_digits(value.data + value.len - 16) == 16;
+    }
+
+    return value.len > 0 && voc_bytes_digits(value.data) >= value.len;
 }
 
 static int
-check_caller(const voc_field_t *field, voc_str_t value, char *scratch,
-             voc_str_t *normal)
+check_anonymous(voc_str_t value, voc_str_t *normal)
 {
     static const char lower[] = "anonymous";
+    static const char padded[sizeof(lower) + VOC_STR_SLACK] = "Anonymous";
     size_t i = 0;
-
-    if (check_number(field, value, scratch, normal)) {
-        return 1;
-    }
 
     if (value.len != sizeof(lower) - 1) {
         return 0;
@@ -202,28 +168,24 @@ check_caller(const voc_field_t *field, voc_str_t value, char *scratch,
         i++;
     }
 
-    *normal = (voc_str_t)voc_str("Anonymous");
+    *normal = (voc_str_t){padded, sizeof(lower) - 1};
     return i == value.len;
 }
 
-static int
-check_integer(const voc_field_t *field, voc_str_t value, char *scratch,
-              voc_str_t *normal)
+static inline int
+check_integer(voc_str_t value, voc_str_t *normal)
 {
     static const char max[] = "2147483647";
 
-    (void)field;
-    (void)scratch;
-
-    if (value.len < 1 || value.len > sizeof(max) - 1 ||
-        !all_digits(value.data, value.len) ||
+    if (value.len == 0 || value.len > sizeof(max) - 1 ||
+        voc_bytes_digits(value.data) < value.len ||
         (value.len == sizeof(max) - 1 &&
-         memcmp(value.data, max, value.len) > 0)) {
+         memcmp(value.data, max, sizeof(max) - 1) > 0)) {
         return 0;
     }
 
     /* JSON knows no leading zeros. */
-    while (value.len > 1 && value.data[0] == '0') {
+    while (value.data[0] == '0' && value.len > 1) {
         value.data++;
         value.len--;
     }
@@ -232,128 +194,98 @@ check_integer(const voc_field_t *field, voc_str_t value, char *scratch,
     return 1;
 }
 
-/* That it is clean was checked for the request as a whole. */
-static int
-check_text(const voc_field_t *field, voc_str_t value, char *scratch,
-           voc_str_t *normal)
+static inline int
+is_key(voc_str_t value)
 {
-    (void)scratch;
-    *normal = value;
-    return value.len >= 1 && value.len <= field->max;
-}
-
-static int
-check_key(const voc_field_t *field, voc_str_t value, char *scratch,
-          voc_str_t *normal)
-{
-    (void)field;
-    (void)scratch;
-    *normal = value;
-    return value.len == 1 && (all_digits(value.data, 1) ||
+    return value.len == 1 && (is_digit(value.data[0]) ||
                               value.data[0] == '*' || value.data[0] == '#');
 }
 
-static const struct {
-    int (*check)(const voc_field_t *field, voc_str_t value, char *scratch,
-                 voc_str_t *normal);
-    voc_str_t expected;
-} types[VOC_TYPES_N] = {
-    [VOC_DATETIME] = {check_datetime,
-                      voc_str("expected YYYY-MM-DD hh:mm[:ss] in UTC")},
-    [VOC_NUMBER] = {check_number, voc_str("expected 1 to 20 digits")},
-    [VOC_CALLER] = {check_caller,
-                    voc_str("expected 1 to 20 digits, or Anonymous")},
-    [VOC_INTEGER] = {check_integer,
-                     voc_str("expected an integer from 0 to 2147483647")},
-    [VOC_TEXT] = {check_text, voc_str("expected text of fewer bytes")},
-    [VOC_KEY] = {check_key, voc_str("expected one of 0-9 * #")},
-};
-
-int
-voc_catalogue_check(const voc_field_t *field, voc_str_t value, char *scratch,
-                    voc_str_t *normal)
+static inline int
+is_null(voc_str_t value)
 {
-    static const voc_str_t null = voc_str("null");
+    return value.len == 0 ||
+           (value.len == 4 && memcmp(value.data, "null", 4) == 0);
+}
 
-    if (field->nullable && (value.len == 0 || voc_str_equal(value, null))) {
-        *normal = (voc_str_t){NULL, 0};
-        return 1;
+static inline int
+check(const voc_field_t *field, voc_str_t value, char *scratch,
+      voc_str_t *normal)
+{
+    switch (field->type) {
+    case VOC_DATETIME:
+        return check_datetime(value, scratch, normal);
+    case VOC_NUMBER:
+        return check_number(value, normal);
+    case VOC_CALLER:
+        return check_number(value, normal) || check_anonymous(value, normal);
+    case VOC_INTEGER:
+        return check_integer(value, normal);
+    case VOC_TEXT:
+        /* That it is clean was checked for the request as a whole. */
+        *normal = value;
+        return value.len > 0 && value.len <= field->max;
+    case VOC_KEY:
+        *normal = value;
+        return is_key(value);
+    default:
+        return 0;
+    }
+}
+
+unsigned
+voc_catalogue_check(const voc_event_type_t *type, uint64_t seen,
+                    const voc_pair_t *const *given, char *scratch,
+                    voc_str_t *values)
+{
+    const voc_field_t *field = type->fields, *end = field + type->nfields;
+    voc_str_t value, normal;
+
+    for (; field < end; field++) {
+        value = (voc_str_t){NULL, 0};
+        normal = value;
+
+        if (seen & (uint64_t)1 << field->slot) {
+            value = given[field->slot]->value;
+        }
+        if (!(field->nullable && is_null(value)) &&
+            !check(field, value, scratch, &normal)) {
+            break;
+        }
+        *values++ = normal;
     }
 
-    return types[field->type].check(field, value, scratch, normal);
+    return (unsigned)(field - type->fields);
 }
 
 voc_str_t
 voc_catalogue_expected(const voc_field_t *field)
 {
+    static const voc_str_t expected[VOC_TYPES_N] = {
+        [VOC_DATETIME] = voc_str("expected YYYY-MM-DD hh:mm[:ss] in UTC"),
+        [VOC_NUMBER] = voc_str("expected 1 to 20 digits"),
+        [VOC_CALLER] = voc_str("expected 1 to 20 digits, or Anonymous"),
+        [VOC_INTEGER] = voc_str("expected an integer from 0 to 2147483647"),
+        [VOC_TEXT] = voc_str("expected text of fewer bytes"),
+        [VOC_KEY] = voc_str("expected one of 0-9 * #"),
+    };
+
     return field->expected.data != NULL ? field->expected
-                                        : types[field->type].expected;
+                                        : expected[field->type];
 }
 
 /* ---- names ------------------------------------------------------------ */
 
-/*
- * Four bytes tell the built-in names apart.  Names that share a place cost a
- * few comparisons, whoever chose them: only the catalogue's own are in it.
- */
-static unsigned
-place(voc_str_t name)
-{
-    const unsigned char *p = (const unsigned char *)name.data;
-
-    if (name.len == 0) {
-        return 0;
-    }
-
-    return ((unsigned)name.len * 5 + p[0] * 31u + p[name.len / 2] * 7u +
-            p[name.len - 1]) %
-           TABLE_SIZE;
-}
-
-static int
-names_find(const names_t *names, voc_str_t name)
-{
-    unsigned i, at = place(name);
-
-    for (; (i = names->table[at]) != 0; at = (at + 1) % TABLE_SIZE) {
-        if (voc_str_equal(names->names[i - 1], name)) {
-            return (int)i - 1;
-        }
-    }
-
-    return -1;
-}
-
-/* The index of the name, new or not; -1 where there is no room. */
-static int
-names_add(names_t *names, voc_str_t name)
-{
-    unsigned at = place(name);
-    int index = names_find(names, name);
-
-    if (index >= 0 || names->n == NAMES_MAX) {
-        return index;
-    }
-
-    while (names->table[at] != 0) {
-        at = (at + 1) % TABLE_SIZE;
-    }
-
-    names->names[names->n++] = name;
-    names->table[at] = (uint8_t)names->n;
-    return (int)names->n - 1;
-}
-
 int
 voc_catalogue_slot(const voc_catalogue_t *catalogue, voc_str_t name)
 {
-    return names_find(&catalogue->fields, name);
+    return voc_names_find(&catalogue->fields, name);
 }
 
 const voc_event_type_t *
 voc_catalogue_event(const voc_catalogue_t *catalogue, voc_str_t name)
 {
-    int index = names_find(&catalogue->events, name);
+    int index = voc_names_find(&catalogue->events, name);
 
     return index < 0 ? NULL : &catalogue->types[index];
 }
@@ -385,10 +317,10 @@ name_valid(voc_str_t name)
 }
 
 static voc_str_t
-label(char out[LABEL_MAX], const char *before, voc_str_t name,
+label(char out[VOC_LABEL_MAX], const char *before, voc_str_t name,
       const char *after)
 {
-    int len = snprintf(out, LABEL_MAX, "%s%.*s%s", before, (int)name.len,
+    int len = snprintf(out, VOC_LABEL_MAX, "%s%.*s%s", before, (int)name.len,
                        name.data, after);
 
     return (voc_str_t){out, (size_t)len};
@@ -413,7 +345,7 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
         return refuse(error, "too many fields in event", own->name);
     }
 
-    index = names_add(&catalogue->events, own->name);
+    index = voc_names_add(&catalogue->events, own->name);
     if (index < 0) {
         return refuse(error, "too many events", own->name);
     }
@@ -421,6 +353,7 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
     type = &catalogue->types[index];
     type->name = own->name;
     type->nfields = own->nfields + COMMON_N;
+    type->slots = 0;
     memcpy(type->fields, common, sizeof(common));
     memcpy(type->fields + COMMON_N, own->fields,
            own->nfields * sizeof(own->fields[0]));
@@ -435,11 +368,12 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
             return refuse(error, "not a name for a field", field->name);
         }
 
-        slot = names_add(&catalogue->fields, field->name);
+        slot = voc_names_add(&catalogue->fields, field->name);
         if (slot < 0) {
             return refuse(error, "too many field names", field->name);
         }
         field->slot = (unsigned)slot;
+        type->slots |= (uint64_t)1 << slot;
         field->label = label(catalogue->field_labels[slot], ",\"",
                              field->name, "\":");
     }
@@ -460,12 +394,15 @@ voc_catalogue_create(voc_error_t *error)
         return NULL;
     }
 
+    voc_names_begin(&catalogue->fields);
+    voc_names_begin(&catalogue->events);
+
     catalogue->clean = voc_pattern_compile(clean, error);
     if (catalogue->clean == NULL) {
         goto failed;
     }
 
-    names_add(&catalogue->fields, event); /* VOC_SLOT_EVENT */
+    voc_names_add(&catalogue->fields, event); /* VOC_SLOT_EVENT */
 
     for (size_t i = 0; i < sizeof(builtin) / sizeof(builtin[0]); i++) {
         if (add_event(catalogue, &builtin[i], error) != 0) {

@@ -4,7 +4,7 @@
 
 #define NAME_SHOWN 64 /* bytes of a name that is not the catalogue's */
 
-#define PAIRS_AT_ONCE 16
+#define PAIRS_FEW 24 /* more than VOC's events have */
 
 /* What is read, and its fields: the catalogue's by slot, others in a row. */
 typedef struct {
@@ -13,10 +13,11 @@ typedef struct {
     voc_str_t query;
     voc_str_t body;
     uint64_t seen;      /* bit per slot */
-    voc_str_t twice;    /* the first of the catalogue's names, or data NULL */
+    const voc_pair_t *twice; /* the first of the catalogue's names, or NULL */
     voc_pair_t *others; /* NULL: no room made yet */
     unsigned nothers;
-    voc_pair_t known[VOC_FIELD_NAMES_MAX]; /* where seen has the bit */
+    voc_pair_t few[PAIRS_FEW]; /* the first ones */
+    const voc_pair_t *known[VOC_FIELD_NAMES_MAX]; /* where seen has the bit */
 } fields_t;
 
 #define BIT(slot) ((uint64_t)1 << (slot))
@@ -85,81 +86,103 @@ sort_others(fields_t *fields)
     }
 }
 
-/* Few events have any, so room is made for the first one: for all. */
-static voc_event_rc
-add_other(fields_t *fields, voc_pair_t pair)
+/* Room for as many pairs as there may be, or NULL. */
+static voc_pair_t *
+room(const fields_t *fields)
 {
-    const voc_memory_t *memory = fields->memory;
-    size_t n;
+    size_t n =
+        voc_query_count(fields->query) + voc_query_count(fields->body);
 
+    n = n <= VOC_PAIRS_MAX ? n : VOC_PAIRS_MAX + 1;
+    return fields->memory->alloc(fields->memory->pool,
+                                 n * sizeof(voc_pair_t));
+}
+
+static voc_event_rc
+add_other(fields_t *fields, const voc_pair_t *pair)
+{
     if (fields->others == NULL) {
-        n = voc_query_count(fields->query) + voc_query_count(fields->body);
-        n = n < VOC_PAIRS_MAX ? n : VOC_PAIRS_MAX;
-
-        fields->others = memory->alloc(memory->pool, n * sizeof(voc_pair_t));
+        fields->others = room(fields);
         if (fields->others == NULL) {
             return VOC_EVENT_NO_MEMORY;
         }
     }
 
-    fields->others[fields->nothers++] = pair;
+    fields->others[fields->nothers++] = *pair;
     return VOC_EVENT_OK;
 }
 
-/* Files a pair under its slot, or among the others. */
-static voc_event_rc
-file(fields_t *fields, const voc_pair_t *pair)
+/* Files n pairs under their slots, or among the others. */
+static inline voc_event_rc
+file(fields_t *fields, const voc_pair_t *pair, int n)
 {
-    int slot = voc_catalogue_slot(fields->catalogue, pair->name);
+    const voc_catalogue_t *catalogue = fields->catalogue;
+    const voc_pair_t *end = pair + n;
+    uint64_t seen = fields->seen;
+    int slot;
 
-    if (slot < 0) {
-        return add_other(fields, *pair);
+    for (; pair < end; pair++) {
+        slot = voc_catalogue_slot_padded(catalogue, pair->name);
+        if (slot < 0) {
+            if (add_other(fields, pair) != VOC_EVENT_OK) {
+                return VOC_EVENT_NO_MEMORY;
+            }
+        } else if (seen & BIT(slot)) {
+            fields->twice = fields->twice ? fields->twice : pair;
+        } else {
+            seen |= BIT(slot);
+            fields->known[slot] = pair;
+        }
     }
 
-    if (fields->seen & BIT(slot)) {
-        fields->twice = fields->twice.data ? fields->twice : pair->name;
-        return VOC_EVENT_OK;
-    }
-
-    fields->seen |= BIT(slot);
-    fields->known[slot] = *pair;
+    fields->seen = seen;
     return VOC_EVENT_OK;
 }
 
+/* The pairs that few has no room for. */
 static voc_event_rc
-file_all(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
+file_more(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
 {
-    voc_pair_t pairs[PAIRS_AT_ONCE];
-    voc_event_rc rc;
-    unsigned total = 0;
+    voc_pair_t *pairs = room(fields);
     int n;
 
-    while ((n = voc_query_next(walk, pairs, PAIRS_AT_ONCE)) > 0) {
-        total += (unsigned)n;
-        if (total > VOC_PAIRS_MAX) {
-            reject(problem, VOC_MALFORMED_QUERY);
-            problem->detail =
-                (voc_str_t)voc_str("expected at most 1024 fields");
-            return VOC_EVENT_REJECTED;
-        }
-
-        for (int i = 0; i < n; i++) {
-            rc = file(fields, &pairs[i]);
-            if (rc != VOC_EVENT_OK) {
-                return rc;
-            }
-        }
+    if (pairs == NULL) {
+        return VOC_EVENT_NO_MEMORY;
     }
 
-    return n < 0 ? reject(problem, VOC_MALFORMED_QUERY) : VOC_EVENT_OK;
+    n = voc_query_next(walk, pairs, VOC_PAIRS_MAX + 1 - PAIRS_FEW);
+    if (n > VOC_PAIRS_MAX - PAIRS_FEW) {
+        reject(problem, VOC_MALFORMED_QUERY);
+        problem->detail = (voc_str_t)voc_str("expected at most 1024 fields");
+        return VOC_EVENT_REJECTED;
+    }
+
+    return n < 0 ? reject(problem, VOC_MALFORMED_QUERY)
+                 : file(fields, pairs, n);
+}
+
+static inline voc_event_rc
+file_all(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
+{
+    int n = voc_query_next(walk, fields->few, PAIRS_FEW);
+    voc_event_rc rc;
+
+    if (n < 0) {
+        return reject(problem, VOC_MALFORMED_QUERY);
+    }
+
+    rc = file(fields, fields->few, n);
+    return rc == VOC_EVENT_OK && n == PAIRS_FEW
+               ? file_more(fields, walk, problem)
+               : rc;
 }
 
 static voc_event_rc
 find_duplicate(fields_t *fields, voc_problem_t *problem)
 {
-    if (fields->twice.data != NULL) {
+    if (fields->twice != NULL) {
         return reject_name(fields->catalogue, problem, VOC_DUPLICATE_FIELD,
-                           fields->twice);
+                           fields->twice->name);
     }
 
     sort_others(fields);
@@ -175,8 +198,8 @@ find_duplicate(fields_t *fields, voc_problem_t *problem)
 }
 
 /* Decodes all fields, files them, and looks at them as a whole. */
-static voc_event_rc
-read_fields(fields_t *fields, voc_problem_t *problem)
+static inline voc_event_rc
+read_fields(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
 {
     const voc_memory_t *memory = fields->memory;
     voc_query_t walk;
@@ -197,7 +220,9 @@ read_fields(fields_t *fields, voc_problem_t *problem)
         return rc;
     }
 
-    if (!walk.plain) {
+    event->plain = (walk.rare.odd | walk.rare.quoted) == 0;
+
+    if (walk.rare.odd) {
         clean = voc_catalogue_clean(fields->catalogue, voc_query_text(&walk));
         if (clean <= 0) {
             return clean < 0 ? VOC_EVENT_NO_MEMORY
@@ -208,67 +233,54 @@ read_fields(fields_t *fields, voc_problem_t *problem)
     return find_duplicate(fields, problem);
 }
 
-static voc_event_rc
+static inline voc_event_rc
 read_type(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
 {
     if (!(fields->seen & BIT(VOC_SLOT_EVENT))) {
         return reject(problem, VOC_MISSING_EVENT);
     }
 
-    event->type = voc_catalogue_event(fields->catalogue,
-                                      fields->known[VOC_SLOT_EVENT].value);
-    if (event->type == NULL) {
-        return reject(problem, VOC_UNKNOWN_EVENT);
-    }
-
-    fields->seen &= ~BIT(VOC_SLOT_EVENT);
-    memset(event->values, 0, event->type->nfields * sizeof(voc_str_t));
-    return VOC_EVENT_OK;
+    event->type = voc_catalogue_event_padded(
+        fields->catalogue, fields->known[VOC_SLOT_EVENT]->value);
+    return event->type != NULL ? VOC_EVENT_OK
+                               : reject(problem, VOC_UNKNOWN_EVENT);
 }
 
-/* Takes the event's own fields off those seen. */
-static voc_event_rc
+static inline voc_event_rc
 read_values(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
 {
     const voc_event_type_t *type = event->type;
-    voc_str_t normal;
+    unsigned i = voc_catalogue_check(type, fields->seen, fields->known,
+                                     event->date, event->values);
 
-    for (unsigned i = 0; i < type->nfields; i++) {
-        const voc_field_t *field = &type->fields[i];
-
-        if (!(fields->seen & BIT(field->slot))) {
-            if (!field->nullable) {
-                return reject_field(problem, VOC_MISSING_FIELD, field);
-            }
-            continue;
-        }
-
-        fields->seen &= ~BIT(field->slot);
-
-        if (!voc_catalogue_check(field, fields->known[field->slot].value,
-                                 event->date, &normal)) {
-            return reject_field(problem, VOC_INVALID_FIELD, field);
-        }
-        event->values[i] = normal;
+    if (i == type->nfields) {
+        return VOC_EVENT_OK;
     }
 
-    return VOC_EVENT_OK;
+    /* Neither this one nor a later one has a value. */
+    memset(event->values + i, 0, (type->nfields - i) * sizeof(voc_str_t));
+    return reject_field(problem,
+                        fields->seen & BIT(type->fields[i].slot)
+                            ? VOC_INVALID_FIELD
+                            : VOC_MISSING_FIELD,
+                        &type->fields[i]);
 }
 
 /* What is left: unknown fields, and those that only other events have. */
-static voc_event_rc
+static inline voc_event_rc
 read_extra(fields_t *fields, voc_unknown_e unknown, voc_event_t *event,
            voc_problem_t *problem)
 {
+    uint64_t left = fields->seen & ~(event->type->slots | BIT(VOC_SLOT_EVENT));
     voc_event_rc rc;
 
     if (unknown == VOC_UNKNOWN_DROP) {
         return VOC_EVENT_OK;
     }
 
-    if (fields->seen != 0) {
+    if (left != 0) {
         for (unsigned slot = 0; slot < VOC_FIELD_NAMES_MAX; slot++) {
-            if (fields->seen & BIT(slot)) {
+            if (left & BIT(slot)) {
                 rc = add_other(fields, fields->known[slot]);
                 if (rc != VOC_EVENT_OK) {
                     return rc;
@@ -304,19 +316,20 @@ voc_event_read(const voc_catalogue_t *catalogue, voc_str_t query,
     event->type = NULL;
     event->extra = NULL;
     event->nextra = 0;
-    *problem = voc_problem(VOC_ACCEPTED);
+    event->plain = 0;
+    *problem = (voc_problem_t){.reason = VOC_ACCEPTED};
 
-    /* known[] is left as it is: seen tells what is in it. */
+    /* few[] and known[] are left as they are. */
     fields.catalogue = catalogue;
     fields.memory = memory;
     fields.query = query;
     fields.body = body;
     fields.seen = 0;
-    fields.twice = (voc_str_t){NULL, 0};
+    fields.twice = NULL;
     fields.others = NULL;
     fields.nothers = 0;
 
-    rc = read_fields(&fields, problem);
+    rc = read_fields(&fields, event, problem);
     if (rc != VOC_EVENT_OK) {
         return rc;
     }

@@ -1,9 +1,5 @@
 #include "voc_query.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 /* Where the pair at p ends: at '&' or end. */
 static const char *
 pair_end(const char *p, const char *end)
@@ -58,52 +54,14 @@ hex_byte(const char *p, const char *end)
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/*
- * One look at STEP bytes.  The bits of those that mean something, the first
- * byte's lowest; *odd becomes other than 0 where one is not U+0020 to U+007E.
- */
-#if defined(__SSE2__)
-
-#define STEP 16
-
-static inline unsigned
-look(const char *p, unsigned *odd)
-{
-    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-
-#define ARE(c) _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c))
-
-    __m128i special = _mm_or_si128(_mm_or_si128(ARE('&'), ARE('=')),
-                                   _mm_or_si128(ARE('+'), ARE('%')));
-    /* Signed: what is not ASCII is below 0. */
-    __m128i other =
-        _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(' ')), ARE(0x7f));
-
-#undef ARE
-
-    *odd |= (unsigned)_mm_movemask_epi8(other);
-    return (unsigned)_mm_movemask_epi8(special);
-}
-
-#else
-
-#define STEP 1
-
-static inline unsigned
-look(const char *p, unsigned *odd)
-{
-    *odd |= *p < ' ' || *p > '~';
-    return *p == '&' || *p == '=' || *p == '+' || *p == '%';
-}
-
-#endif
-
 void
 voc_query_begin(voc_query_t *walk, char *out, voc_str_t query, voc_str_t body)
 {
     walk->text = out;
-    walk->at = out;
-    walk->plain = 1;
+    walk->start = out;
+    walk->ahead = out;
+    walk->block = (voc_block_t){0, 0};
+    walk->rare = (voc_rare_t){0, 0, 0};
 
     if (query.len > 0) {
         memcpy(out, query.data, query.len);
@@ -115,36 +73,32 @@ voc_query_begin(voc_query_t *walk, char *out, voc_str_t query, voc_str_t body)
         out += body.len;
     }
 
-    /* Every pair ends at an '&', and there is enough for a look at it. */
+    /* Every pair ends at an '&', and the last block is a whole one. */
     walk->end = out;
-    memset(out, '&', STEP);
+    memset(out, '&', VOC_BLOCK);
 }
 
 /*
- * Decodes the pair up to end from its first '%', at p, in the same place, and
- * fills up with '&'.  Returns where it ends now; NULL: a broken encoding.
+ * Decodes what stands from p to end, no digit, in the same place, and fills
+ * up with '&'.  Returns where it ends now; NULL: a broken encoding.
  */
 static char *
-decode_rest(voc_query_t *walk, char *p, const char *end, char **equals)
+decode(char *p, char *end, voc_rare_t *rare)
 {
     char *out = p;
     int byte;
 
-    for (; p < end; p++) {
-        byte = (unsigned char)*p;
-        if (byte == '+') {
-            byte = ' ';
-        } else if (byte == '=' && *equals == NULL) {
-            *equals = out;
-        } else if (byte == '%') {
-            byte = hex_byte(p + 1, end);
+    while (p < end) {
+        byte = *p++;
+        if (byte == '%') {
+            byte = hex_byte(p, end);
             if (byte < 0) {
                 return NULL;
             }
             p += 2;
+            rare->odd |= byte < ' ' || byte > '~';
+            rare->quoted |= byte == '"' || byte == '\\';
         }
-
-        walk->plain &= byte >= ' ' && byte <= '~';
         *out++ = (char)byte;
     }
 
@@ -155,69 +109,90 @@ decode_rest(voc_query_t *walk, char *p, const char *end, char **equals)
     return out;
 }
 
-static inline void
-set_pair(voc_pair_t *pair, const char *start, const char *equals,
-         const char *end)
+/*
+ * Decodes the pair from its first '%' on.  It ends in the block at at, where
+ * end_bit is.  Returns 0, or -1 for a broken encoding.
+ */
+static __attribute__((noinline)) int
+decode_pair(voc_query_t *walk, voc_pair_t *pair, char *at, uint64_t end_bit)
 {
-    if (equals == NULL) {
-        equals = end;
-        pair->value = (voc_str_t){end, 0};
-    } else {
-        pair->value = (voc_str_t){equals + 1, (size_t)(end - equals - 1)};
+    char *start = walk->text + (pair->name.data - walk->text);
+    char *value = walk->text + (pair->value.data - walk->text);
+    char *first = at + __builtin_ctzll(walk->rare.percents), *end;
+
+    walk->rare.percents &= -end_bit & ~end_bit;
+
+    /* Where its '%' are in an earlier block is not known any more. */
+    first = start < at ? start : first;
+
+    if (first < start + pair->name.len) {
+        end = decode(first, start + pair->name.len, &walk->rare);
+        if (end == NULL) {
+            return -1;
+        }
+        pair->name.len = (size_t)(end - start);
     }
 
-    pair->name = (voc_str_t){start, (size_t)(equals - start)};
+    first = first < value ? value : first;
+    end = decode(first, value + pair->value.len, &walk->rare);
+    if (end == NULL) {
+        return -1;
+    }
+    pair->value.len = (size_t)(end - value);
+    return 0;
 }
 
 int
 voc_query_next(voc_query_t *walk, voc_pair_t *pairs, unsigned max)
 {
-    char *start = walk->at, *equals = NULL, *base = start, *p, *end;
-    unsigned mask, odd = 0, n = 0;
+    char *start = walk->start, *at = walk->at, *end;
+    voc_block_t block = walk->block;
+    voc_pair_t *pair = pairs, *last = pairs + max;
+    const char *equals;
+    uint64_t end_bit, carry;
 
-    if (start > walk->end) {
-        return 0;
-    }
+    while (start <= walk->end && pair < last) {
+        equals = NULL;
 
-    mask = look(base, &odd);
-
-    do {
-        while (mask == 0) {
-            base += STEP;
-            mask = look(base, &odd);
-        }
-        p = end = base + __builtin_ctz(mask);
-        mask &= mask - 1;
-
-        if (*p == '=') {
-            equals = equals == NULL ? p : equals;
-            continue;
-        }
-        if (*p == '+') {
-            *p = ' ';
-            continue;
-        }
-        if (*p == '%') {
-            base = p + (pair_end(p, walk->end) - p);
-            end = decode_rest(walk, p, base, &equals);
-            if (end == NULL) {
-                return -1;
+        while (block.ampersands == 0) {
+            if (block.equals != 0 && equals == NULL) {
+                equals = at + __builtin_ctzll(block.equals);
             }
-            p = base;
-            mask = look(base, &odd);
-            mask &= mask - 1;
+            /* The block's first byte stands for those that were before. */
+            carry = walk->rare.percents != 0;
+            at = walk->ahead;
+            walk->ahead += VOC_BLOCK;
+            block = voc_bytes_block(at, &walk->rare);
+            walk->rare.percents |= carry;
         }
+
+        end_bit = block.ampersands & -block.ampersands;
+        end = at + __builtin_ctzll(end_bit);
+        if (equals == NULL) {
+            equals = at + __builtin_ctzll(
+                              (block.equals & (end_bit - 1)) | end_bit);
+        }
+        block.ampersands ^= end_bit;
+        block.equals &= -end_bit;
 
         if (end > start) {
-            set_pair(&pairs[n++], start, equals, end);
-        }
-        start = p + 1;
-        equals = NULL;
-    } while (start <= walk->end && n < max);
+            pair->name = (voc_str_t){start, (size_t)(equals - start)};
+            equals += equals < end;
+            pair->value = (voc_str_t){equals, (size_t)(end - equals)};
 
-    walk->at = start;
-    walk->plain &= odd == 0;
-    return (int)n;
+            if (walk->rare.percents & (end_bit + (end_bit - 1)) &&
+                decode_pair(walk, pair, at, end_bit) != 0) {
+                return -1;
+            }
+            pair++;
+        }
+        start = end + 1;
+    }
+
+    walk->start = start;
+    walk->at = at;
+    walk->block = block;
+    return (int)(pair - pairs);
 }
 
 voc_str_t

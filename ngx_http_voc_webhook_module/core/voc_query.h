@@ -3,12 +3,7 @@
 #ifndef VOC_QUERY_H
 #define VOC_QUERY_H
 
-#include "voc_types.h"
-
-typedef struct {
-    voc_str_t name;
-    voc_str_t value;
-} voc_pair_t;
+#include "voc_bytes.h"
 
 /* The number of pairs in it, empty ones not counted. */
 size_t voc_query_count(voc_str_t query);
@@ -16,23 +11,29 @@ size_t voc_query_count(voc_str_t query);
 /* A walk through the pairs of a query and a form, decoded in a copy. */
 typedef struct {
     char *text;
-    char *at;  /* what is to come */
-    char *end; /* of the text: an '&' stands here */
-    int plain; /* what has been is all U+0020 to U+007E, decoded */
+    char *start;     /* of the next pair */
+    char *end;       /* of the text: an '&' stands here */
+    char *at;        /* what block is about */
+    char *ahead;     /* the next block */
+    voc_block_t block; /* less the bits of pairs that were read */
+    voc_rare_t rare; /* odd, quoted: of what has been, and a little more */
 } voc_query_t;
 
-#define VOC_QUERY_SLACK 17 /* bytes, over the length of query and body */
+/* Bytes, over the length of query and body. */
+#define VOC_QUERY_SLACK (1 + VOC_BLOCK)
 
 /* out holds query.len + body.len + VOC_QUERY_SLACK bytes. */
-void voc_query_begin(voc_query_t *walk, char *out, voc_str_t query,
-                     voc_str_t body);
+VOC_LOCAL void voc_query_begin(voc_query_t *walk, char *out, voc_str_t query,
+                               voc_str_t body);
 
 /*
  * The next pairs, max at most: pairs between '&', empty ones skipped, split
- * at the first '=', '+' a space, %XX a byte.  They point into out.  Returns
- * their number, 0 at the end, -1 for a broken percent-encoding.
+ * at the first '=', '+' a space, %XX a byte.  They point into out, and are
+ * padded.  Returns their number, less than max at the end, -1 for a broken
+ * percent-encoding.
  */
-int voc_query_next(voc_query_t *walk, voc_pair_t *pairs, unsigned max);
+VOC_LOCAL int voc_query_next(voc_query_t *walk, voc_pair_t *pairs,
+                             unsigned max);
 
 /*
  * After the last pair: every decoded byte of all pairs, in their order.

@@ -23,8 +23,9 @@ typedef struct {
     }
 
 /*
- * Strings that are copied word by word: so many bytes behind the end may be
- * read, whatever they are, and where they go as many may be written.
+ * Padded strings, which are looked at and copied 16 bytes at a time: so many
+ * bytes behind the end may be read, whatever they are, and where they go as
+ * many may be written.
  */
 #define VOC_STR_SLACK 16
 
@@ -33,6 +34,15 @@ voc_str_equal(voc_str_t a, voc_str_t b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
+
+/* For what one file of core/ calls in another at every request. */
+#define VOC_LOCAL __attribute__((visibility("hidden")))
+
+/* A field as it was sent, decoded. */
+typedef struct {
+    voc_str_t name;
+    voc_str_t value;
+} voc_pair_t;
 
 /*
  * Where request memory comes from: alloc() returns size bytes aligned for any
