@@ -363,10 +363,8 @@ static const char voc_no_mark[VOC_RECORD_MARK];
  * head is skipped, that record must not be there to be found.
  */
 static int
-voc_append_skip(voc_journal_t *journal, uint64_t head)
+voc_append_skip(voc_journal_t *journal, uint64_t place)
 {
-    uint64_t place = head % journal->size;
-
     if (journal->size - place < VOC_RECORD_HEADER) {
         return 0;
     }
@@ -385,11 +383,9 @@ voc_append_skip(voc_journal_t *journal, uint64_t head)
  * process left unfinished does not look like a record that was damaged later.
  */
 static void
-voc_append_store(voc_journal_t *journal, const voc_file_record_t *header,
-                 const void *payload)
+voc_append_store(voc_journal_t *journal, char *to,
+                 const voc_file_record_t *header, const void *payload)
 {
-    char *to = journal->ring + header->offset % journal->size;
-
     memcpy(to, voc_no_mark, VOC_RECORD_MARK);
     atomic_signal_fence(memory_order_seq_cst);
 
@@ -407,8 +403,8 @@ voc_append_store(voc_journal_t *journal, const voc_file_record_t *header,
 }
 
 static int
-voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
-                 const void *payload)
+voc_append_write(voc_journal_t *journal, uint64_t place,
+                 voc_file_record_t *header, const void *payload)
 {
     voc_guard_t guard;
 
@@ -419,7 +415,7 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
         return -1;
     }
 
-    voc_append_store(journal, header, payload);
+    voc_append_store(journal, journal->ring + place, header, payload);
     voc_guard_leave();
 
     return 0;
@@ -430,9 +426,9 @@ voc_append_write(voc_journal_t *journal, voc_file_record_t *header,
  * memory; those of the next record can come while there is none.
  */
 static void
-voc_append_prefetch(voc_journal_t *journal)
+voc_append_prefetch(const voc_journal_t *journal, uint64_t place)
 {
-    uint64_t place = voc_journal_head(journal).end % journal->size, i;
+    uint64_t i;
 
     if (journal->size - place >= VOC_APPEND_PREFETCH) {
         for (i = 0; i < VOC_APPEND_PREFETCH; i += 64) {
@@ -449,20 +445,27 @@ voc_append_locked(voc_journal_t *journal, voc_file_record_t *header,
     voc_position_t head = voc_journal_head(journal);
     voc_position_t tail = voc_journal_tail(journal);
     uint64_t need = voc_record_size(header->length);
+    uint64_t place = head.end % journal->size, skipped = 0;
+
+    if (journal->size - place < need) {
+        skipped = journal->size - place;
+    }
 
     header->seq = head.seq + 1;
-    header->offset = head.end;
-    if (journal->size - head.end % journal->size < need) {
-        header->offset = voc_next_lap(journal, head.end);
-    }
+    header->offset = head.end + skipped;
 
     if (header->offset + need - tail.end > journal->size) {
         return VOC_JOURNAL_FULL;
     }
 
-    if ((header->offset != head.end &&
-         voc_append_skip(journal, head.end) == -1) ||
-        voc_append_write(journal, header, payload) == -1) {
+    if (skipped != 0) {
+        if (voc_append_skip(journal, place) == -1) {
+            return voc_journal_fail(journal, EIO);
+        }
+        place = 0;
+    }
+
+    if (voc_append_write(journal, place, header, payload) == -1) {
         return voc_journal_fail(journal, EIO);
     }
 
@@ -471,6 +474,8 @@ voc_append_locked(voc_journal_t *journal, voc_file_record_t *header,
     voc_point(VOC_POINT_END, journal);
     atomic_store_explicit(&shared->seq, header->seq, memory_order_release);
     voc_point(VOC_POINT_PUBLISHED, journal);
+
+    voc_append_prefetch(journal, place + need);
     return VOC_JOURNAL_OK;
 }
 
@@ -505,7 +510,6 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
 
     if (rc == VOC_JOURNAL_OK) {
         *seq = header.seq;
-        voc_append_prefetch(journal);
     }
 
     return rc;

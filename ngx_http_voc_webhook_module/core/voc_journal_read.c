@@ -172,18 +172,21 @@ static voc_journal_rc
 voc_read_walk(voc_journal_reader_t *reader, voc_position_t head, void *buffer,
               size_t size, voc_journal_record_t *record)
 {
-    uint64_t lap = voc_next_lap(reader->journal, reader->offset);
     voc_journal_rc rc = VOC_JOURNAL_EMPTY;
+    uint64_t lap;
 
     if (reader->offset < head.end) {
         rc = voc_read_at(reader, reader->offset, buffer, size, record);
     }
 
-    if (rc == VOC_JOURNAL_EMPTY && lap < head.end) {
-        rc = voc_read_at(reader, lap, buffer, size, record);
+    if (rc != VOC_JOURNAL_EMPTY) {
+        return rc;
     }
 
-    return rc;
+    lap = voc_next_lap(reader->journal, reader->offset);
+
+    return lap < head.end ? voc_read_at(reader, lap, buffer, size, record)
+                          : VOC_JOURNAL_EMPTY;
 }
 
 /*
