@@ -336,6 +336,7 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
 {
     int index, slot;
     voc_event_type_t *type;
+    static const char before[] = "\"event\":\"";
 
     if (!name_valid(own->name)) {
         return refuse(error, "not a name for an event", own->name);
@@ -358,8 +359,9 @@ add_event(voc_catalogue_t *catalogue, const voc_event_type_t *own,
     memcpy(type->fields + COMMON_N, own->fields,
            own->nfields * sizeof(own->fields[0]));
 
-    type->label = label(catalogue->event_labels[index], "\"event\":\"",
-                        type->name, "\"");
+    type->label =
+        label(catalogue->event_labels[index], before, type->name, "\"");
+    type->name.data = type->label.data + sizeof(before) - 1;
 
     for (unsigned i = 0; i < type->nfields; i++) {
         voc_field_t *field = &type->fields[i];

@@ -35,7 +35,10 @@ typedef struct {
     voc_str_t label;    /* ,"<name>": as it stands in JSON, set when added */
 } voc_field_t;
 
-/* An event: date, callid and crm_id first, then its own, as in its JSON. */
+/*
+ * An event: date, callid and crm_id first, then its own, as in its JSON.
+ * Behind its name, and behind the labels, is VOC_STR_SLACK.
+ */
 typedef struct {
     voc_str_t name;
     unsigned nfields;

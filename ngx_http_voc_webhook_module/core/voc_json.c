@@ -1,5 +1,7 @@
 #include "voc_json.h"
 
+#include <stdlib.h>
+
 #define ESCAPED_MAX 6 /* bytes of JSON for a byte of text: \u00XX */
 
 #define TIME_LEN (sizeof("2026-11-23T09:59:01.234Z") - 1)
@@ -25,6 +27,20 @@ put_str(char *out, voc_str_t s)
     return put(out, s.data, s.len);
 }
 
+/* Text with slack behind it, of which nothing is escaped. */
+static inline char *
+put_words(char *out, voc_str_t s)
+{
+    size_t i = 0;
+
+    do {
+        memcpy(out + i, s.data + i, VOC_STR_SLACK);
+        i += VOC_STR_SLACK;
+    } while (i < s.len);
+
+    return out + s.len;
+}
+
 static char *
 put_control(char *out, unsigned char c)
 {
@@ -36,22 +52,13 @@ put_control(char *out, unsigned char c)
     return out;
 }
 
-/* Whether none of eight bytes is escaped; at times not where none is. */
-static inline int
-plain(uint64_t bytes)
-{
-    const uint64_t ones = 0x0101010101010101;
-
-    return (((bytes - ones * 0x20) | ((bytes ^ ones * '"') - ones) |
-             ((bytes ^ ones * '\\') - ones)) &
-            ~bytes & ones * 0x80) == 0;
-}
-
-/* Text of any length, byte by byte. */
+/* Any text, byte by byte. */
 static char *
-put_escaped(char *out, const char *p, size_t len)
+put_text(char *out, voc_str_t text)
 {
-    for (; len > 0; p++, len--) {
+    const char *p = text.data, *end = p + text.len;
+
+    for (; p < end; p++) {
         unsigned char c = (unsigned char)*p;
 
         if (c < 0x20) {
@@ -67,56 +74,14 @@ put_escaped(char *out, const char *p, size_t len)
     return out;
 }
 
-/* Text by words, the last one over the one before, as long as it is plain. */
-static char *
-put_text(char *out, const char *p, size_t len)
-{
-    uint64_t word;
-    uint32_t low, high;
-    size_t i;
-
-    if (len >= 8) {
-        for (i = 0;; i = i + 16 <= len ? i + 8 : len - 8) {
-            memcpy(&word, p + i, 8);
-            if (!plain(word)) {
-                return put_escaped(out + i, p + i, len - i);
-            }
-            memcpy(out + i, &word, 8);
-            if (i + 8 == len) {
-                return out + len;
-            }
-        }
-    }
-
-    if (len >= 4) {
-        memcpy(&low, p, 4);
-        memcpy(&high, p + len - 4, 4);
-        if (plain(low | (uint64_t)high << 32)) {
-            memcpy(out, &low, 4);
-            memcpy(out + len - 4, &high, 4);
-            return out + len;
-        }
-    }
-
-    return put_escaped(out, p, len);
-}
-
 /* text as a JSON string. */
 static char *
 put_string(char *out, voc_str_t text)
 {
     *out++ = '"';
-    out = put_text(out, text.data, text.len);
+    out = put_text(out, text);
     *out++ = '"';
     return out;
-}
-
-static char *
-put_pair(char *out, voc_pair_t pair)
-{
-    out = put_string(out, pair.name);
-    *out++ = ':';
-    return put_string(out, pair.value);
 }
 
 static size_t
@@ -193,113 +158,217 @@ put_date(char *out, unsigned day)
     return put_two(out, day + 1);
 }
 
-/* ms: since the epoch. */
+/* YYYY-MM-DDThh:mm:ss; seconds since the epoch, up to year 9999. */
 static char *
-put_time(char *out, uint64_t ms)
+put_seconds(char *out, uint64_t seconds)
 {
-    unsigned day, rest;
+    unsigned rest = (unsigned)(seconds % 86400);
+
+    out = put_date(out, (unsigned)(seconds / 86400));
+    *out++ = 'T';
+    out = put_two(out, rest / 3600);
+    *out++ = ':';
+    out = put_two(out, rest / 60 % 60);
+    *out++ = ':';
+    return put_two(out, rest % 60);
+}
+
+/* ---- the event -------------------------------------------------------- */
+
+struct voc_json_s {
+    voc_uuid_t *uuid;
+    uint64_t second; /* whose text this is */
+    char time[sizeof("2026-11-23T09:59:01") - 1];
+};
+
+voc_json_t *
+voc_json_create(void)
+{
+    voc_json_t *json = calloc(1, sizeof(*json));
+
+    if (json == NULL) {
+        return NULL;
+    }
+
+    json->uuid = voc_uuid_create();
+    if (json->uuid == NULL) {
+        free(json);
+        return NULL;
+    }
+
+    put_seconds(json->time, json->second);
+    return json;
+}
+
+void
+voc_json_free(voc_json_t *json)
+{
+    if (json != NULL) {
+        voc_uuid_free(json->uuid);
+        free(json);
+    }
+}
+
+/* ms: since the epoch.  Most events come in the second of the one before. */
+static char *
+put_time(char *out, voc_json_t *json, uint64_t ms)
+{
+    uint64_t second;
+    unsigned rest;
 
     if (ms > TIME_MAX) {
         ms = TIME_MAX;
     }
 
-    day = (unsigned)(ms / 86400000);
-    rest = (unsigned)(ms % 86400000);
+    second = ms / 1000;
+    rest = (unsigned)(ms % 1000);
 
-    out = put_date(out, day);
-    *out++ = 'T';
-    out = put_two(out, rest / 3600000);
-    *out++ = ':';
-    out = put_two(out, rest / 60000 % 60);
-    *out++ = ':';
-    out = put_two(out, rest / 1000 % 60);
+    if (second != json->second) {
+        put_seconds(json->time, second);
+        json->second = second;
+    }
+
+    out = put(out, json->time, sizeof(json->time));
     *out++ = '.';
-    out = put_two(out, rest / 10 % 100);
+    out = put_two(out, rest / 10);
     *out++ = (char)('0' + rest % 10);
     *out++ = 'Z';
     return out;
 }
 
-/* ---- the event -------------------------------------------------------- */
-
 size_t
 voc_json_event_size(const voc_event_t *event)
 {
     const voc_event_type_t *type = event->type;
-    size_t size = sizeof(START BEFORE_EVENT "\"event\":" BEFORE_EXTRA
-                                            "}" RECEIVED "\"") +
-                  VOC_UUID_LEN + string_size(type->name) + TIME_LEN;
+    size_t text = 0, size = sizeof(START BEFORE_EVENT BEFORE_EXTRA
+                                   "}" RECEIVED "\"") +
+                            VOC_UUID_LEN + TIME_LEN + type->label.len +
+                            VOC_STR_SLACK;
 
     for (unsigned i = 0; i < type->nfields; i++) {
-        size += sizeof(",:null") + string_size(type->fields[i].name) +
-                string_size(event->values[i]);
+        size += sizeof("null") + type->fields[i].label.len;
+        text += event->values[i].len;
     }
 
     for (unsigned i = 0; i < event->nextra; i++) {
-        size += sizeof(",:") + string_size(event->extra[i].name) +
-                string_size(event->extra[i].value);
+        size += sizeof(",\"\":\"\"");
+        text += event->extra[i].name.len + event->extra[i].value.len;
     }
 
-    return size;
+    return size + (event->plain ? text : text * ESCAPED_MAX);
 }
 
-static char *
-put_value(char *out, const voc_field_t *field, voc_str_t value)
+/* text as a JSON string; plain: nothing in it is escaped. */
+static inline char *
+put_sent_string(char *out, voc_str_t text, unsigned plain)
 {
-    *out++ = ',';
-    out = put_string(out, field->name);
-    *out++ = ':';
+    if (!plain) {
+        return put_string(out, text);
+    }
+
+    *out++ = '"';
+    out = put_words(out, text);
+    *out++ = '"';
+    return out;
+}
+
+static inline char *
+put_field(char *out, const voc_field_t *field, voc_str_t value, unsigned plain)
+{
+    out = put_words(out, field->label);
 
     if (value.data == NULL) {
         return PUT(out, "null");
     }
 
-    return field->type == VOC_INTEGER ? put_str(out, value)
-                                      : put_string(out, value);
+    return field->type == VOC_INTEGER ? put_words(out, value)
+                                      : put_sent_string(out, value, plain);
 }
 
-/* What the sender sent, normalised: what the id is made of. */
 static char *
+put_extra(char *out, const voc_event_t *event)
+{
+    out = PUT(out, BEFORE_EXTRA);
+
+    for (unsigned i = 0; i < event->nextra; i++) {
+        if (i > 0) {
+            *out++ = ',';
+        }
+        out = put_sent_string(out, event->extra[i].name, event->plain);
+        *out++ = ':';
+        out = put_sent_string(out, event->extra[i].value, event->plain);
+    }
+
+    *out++ = '}';
+    return out;
+}
+
+static inline char *
 put_sent(char *out, const voc_event_t *event)
 {
     const voc_event_type_t *type = event->type;
 
-    out = PUT(out, "\"event\":");
-    out = put_string(out, type->name);
+    out = put_words(out, type->label);
 
     for (unsigned i = 0; i < type->nfields; i++) {
-        out = put_value(out, &type->fields[i], event->values[i]);
+        out = put_field(out, &type->fields[i], event->values[i], event->plain);
     }
 
-    if (event->nextra > 0) {
-        out = PUT(out, BEFORE_EXTRA);
-        for (unsigned i = 0; i < event->nextra; i++) {
-            if (i > 0) {
-                *out++ = ',';
-            }
-            out = put_pair(out, event->extra[i]);
-        }
-        *out++ = '}';
+    return event->nextra > 0 ? put_extra(out, event) : out;
+}
+
+/* ---- its id ----------------------------------------------------------- */
+
+/* No text holds a NUL, so where one ends is never in doubt. */
+static inline char *
+put_part(char *out, voc_str_t part)
+{
+    out = part.data != NULL ? put_words(out, part) : out;
+    *out++ = '\0';
+    return out;
+}
+
+/*
+ * What the id is made of: the event's name and all its values, in the order of
+ * its fields, null as nothing, then names and values of extra.  A third of the
+ * JSON, and the hash is what takes longest.  Fits where the JSON does.
+ */
+static inline char *
+put_name(char *out, const voc_event_t *event)
+{
+    const voc_event_type_t *type = event->type;
+
+    out = put_part(out, type->name);
+
+    for (unsigned i = 0; i < type->nfields; i++) {
+        out = put_part(out, event->values[i]);
+    }
+
+    for (unsigned i = 0; i < event->nextra; i++) {
+        out = put_part(out, event->extra[i].name);
+        out = put_part(out, event->extra[i].value);
     }
 
     return out;
 }
 
 size_t
-voc_json_event(char *out, const voc_event_t *event, voc_uuid_t *uuid,
+voc_json_event(char *out, const voc_event_t *event, voc_json_t *json,
                uint64_t received, char id[VOC_UUID_LEN])
 {
-    char *room = PUT(out, START);
-    char *sent = PUT(room + VOC_UUID_LEN, BEFORE_EVENT);
-    char *end = put_sent(sent, event);
+    char *end = put_name(out, event);
 
-    if (voc_uuid_v5(uuid, (voc_str_t){sent, (size_t)(end - sent)}, id) != 0) {
+    if (voc_uuid_v5(json->uuid, (voc_str_t){out, (size_t)(end - out)}, id) !=
+        0) {
         return 0;
     }
-    memcpy(room, id, VOC_UUID_LEN);
 
+    end = PUT(out, START);
+    end = put(end, id, VOC_UUID_LEN);
+    end = PUT(end, BEFORE_EVENT);
+    end = put_sent(end, event);
     end = PUT(end, RECEIVED);
-    end = put_time(end, received);
+    end = put_time(end, json, received);
     *end++ = '"';
     return (size_t)(end - out);
 }

@@ -10,6 +10,12 @@
 #include "voc_problem.h"
 #include "voc_uuid.h"
 
+/* What is kept from one event to the next; for one thread at a time. */
+typedef struct voc_json_s voc_json_t;
+
+voc_json_t *voc_json_create(void); /* NULL: no memory */
+void voc_json_free(voc_json_t *json);
+
 /*
  * The event as it stands in the journal: all of its line up to "received".
  * The end, which holds the sequence number, is known once it is appended:
@@ -18,7 +24,7 @@
  * OpenSSL fails.
  */
 size_t voc_json_event_size(const voc_event_t *event);
-size_t voc_json_event(char *out, const voc_event_t *event, voc_uuid_t *uuid,
+size_t voc_json_event(char *out, const voc_event_t *event, voc_json_t *json,
                       uint64_t received, char id[VOC_UUID_LEN]);
 
 /* ,"seq":"<journal id>:<number>"} with a 16-digit journal id. */

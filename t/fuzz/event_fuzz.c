@@ -11,7 +11,7 @@
 #define BLOCKS_MAX 4
 
 static voc_catalogue_t *catalogue;
-static voc_uuid_t *uuid;
+static voc_json_t *writer;
 
 /* ---- one reading ------------------------------------------------------ */
 
@@ -43,7 +43,7 @@ reading_json(reading_t *r, uint64_t received)
     static const voc_str_t journal = voc_str("0123456789abcdef");
     size_t len;
 
-    r->len = voc_json_event(exact, &r->event, uuid, received, r->id);
+    r->len = voc_json_event(exact, &r->event, writer, received, r->id);
     must(r->len > 0 && r->len <= size);
 
     len = voc_json_seal(seal, journal, received);
@@ -446,8 +446,8 @@ init(void)
 
     if (catalogue == NULL) {
         catalogue = voc_catalogue_create(&error);
-        uuid = voc_uuid_create();
-        must(catalogue != NULL && uuid != NULL);
+        writer = voc_json_create();
+        must(catalogue != NULL && writer != NULL);
     }
 }
 

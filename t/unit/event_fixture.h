@@ -19,6 +19,7 @@
 typedef struct {
     voc_catalogue_t *catalogue;
     voc_uuid_t *uuid;
+    voc_json_t *json;
     void *blocks[BLOCKS_MAX];
     unsigned nblocks;
     int left; /* allocations until memory ends; -1: it does not */
@@ -57,9 +58,10 @@ fixture_setup(void **state)
 
     f->catalogue = voc_catalogue_create(&error);
     f->uuid = voc_uuid_create();
+    f->json = voc_json_create();
     f->left = -1;
     *state = f;
-    return f->catalogue == NULL || f->uuid == NULL;
+    return f->catalogue == NULL || f->uuid == NULL || f->json == NULL;
 }
 
 static inline int
@@ -70,6 +72,7 @@ fixture_teardown(void **state)
     fixture_clear(f);
     voc_catalogue_free(f->catalogue);
     voc_uuid_free(f->uuid);
+    voc_json_free(f->json);
     free(f);
     return 0;
 }
