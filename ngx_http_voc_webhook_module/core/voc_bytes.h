@@ -14,37 +14,49 @@
 
 #define VOC_BLOCK 64 /* bytes */
 
-/* What a block holds: a bit for each byte, the first byte's is the lowest. */
-typedef struct {
-    uint64_t ampersands;
-    uint64_t equals;
-} voc_block_t;
-
-/* What few blocks hold; odd and quoted stay as they are once they are set. */
+/*
+ * What few queries hold.  percents: a bit for each byte of the last block,
+ * the first byte's is the lowest.  odd and quoted stay once they are set.
+ */
 typedef struct {
     uint64_t percents;
     unsigned odd;    /* not 0 where a byte is not U+0020 to U+007E */
     unsigned quoted; /* not 0 where a byte is '"' or '\\' */
 } voc_rare_t;
 
-/* Looks at the VOC_BLOCK bytes at p and makes a blank of each '+'. */
-static inline voc_block_t
+/*
+ * Looks at the VOC_BLOCK bytes at p and makes a blank of each '+'.  Returns a
+ * bit for each '&', the first byte's is the lowest.
+ */
+static inline uint64_t
 voc_bytes_block_plain(char *p, voc_rare_t *rare)
 {
-    voc_block_t block = {0, 0};
+    uint64_t ampersands = 0;
 
     rare->percents = 0;
 
     for (unsigned i = 0; i < VOC_BLOCK; i++) {
-        block.ampersands |= (uint64_t)(p[i] == '&') << i;
-        block.equals |= (uint64_t)(p[i] == '=') << i;
+        ampersands |= (uint64_t)(p[i] == '&') << i;
         rare->percents |= (uint64_t)(p[i] == '%') << i;
         rare->odd |= p[i] < ' ' || p[i] > '~';
         rare->quoted |= p[i] == '"' || p[i] == '\\';
         p[i] = p[i] == '+' ? ' ' : p[i];
     }
 
-    return block;
+    return ampersands;
+}
+
+/* The place of the first '=' of the 16 bytes at p; 16: there is none. */
+static inline unsigned
+voc_bytes_equals_plain(const char *p)
+{
+    unsigned i = 0;
+
+    while (i < 16 && p[i] != '=') {
+        i++;
+    }
+
+    return i;
 }
 
 /* The number of decimal digits at p, at most 16, which may all be read. */
@@ -107,29 +119,25 @@ voc_bytes_rare(const char *p, voc_rare_t *rare)
     rare->odd |= (unsigned)_mm_movemask_epi8(odd);
 }
 
-static inline voc_block_t
+static inline uint64_t
 voc_bytes_block(char *p, voc_rare_t *rare)
 {
     const __m128i first = _mm_set1_epi8('&'); /* '%' and '"' are before it */
-    __m128i bytes, blanks, from_first, highest = _mm_setzero_si128();
-    voc_block_t block = {0, 0};
+    __m128i bytes, are, blanks, highest = _mm_setzero_si128();
+    uint64_t ampersands = 0;
 
     for (char *at = p + VOC_BLOCK; at > p;) {
         at -= 16;
         bytes = voc_bytes_load(at);
-        block.ampersands =
-            block.ampersands << 16 |
-            (unsigned)_mm_movemask_epi8(VOC_BYTES_ARE(bytes, '&'));
-        block.equals = block.equals << 16 |
-                       (unsigned)_mm_movemask_epi8(VOC_BYTES_ARE(bytes, '='));
+        are = VOC_BYTES_ARE(bytes, '&');
+        ampersands = ampersands << 16 | (unsigned)_mm_movemask_epi8(are);
 
         /* Unsigned: what is before the first comes out as the highest. */
-        from_first = _mm_or_si128(_mm_sub_epi8(bytes, first),
-                                  VOC_BYTES_ARE(bytes, '\\'));
-        highest = _mm_max_epu8(highest, from_first);
+        highest = _mm_max_epu8(highest, _mm_sub_epi8(bytes, first));
+        highest = _mm_or_si128(highest, VOC_BYTES_ARE(bytes, '\\'));
 
-        blanks = _mm_and_si128(VOC_BYTES_ARE(bytes, '+'),
-                               _mm_set1_epi8('+' - ' '));
+        are = VOC_BYTES_ARE(bytes, '+');
+        blanks = _mm_and_si128(are, _mm_set1_epi8('+' - ' '));
         _mm_storeu_si128((__m128i *)(void *)at, _mm_sub_epi8(bytes, blanks));
     }
 
@@ -139,7 +147,16 @@ voc_bytes_block(char *p, voc_rare_t *rare)
         voc_bytes_rare(p, rare);
     }
 
-    return block;
+    return ampersands;
+}
+
+static inline unsigned
+voc_bytes_equals(const char *p)
+{
+    __m128i are = VOC_BYTES_ARE(voc_bytes_load(p), '=');
+
+    return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(are) |
+                                   1u << 16);
 }
 
 static inline unsigned
@@ -166,6 +183,7 @@ voc_bytes_within(const char *p, const char low[16], const char range[16])
 #else
 
 #define voc_bytes_block  voc_bytes_block_plain
+#define voc_bytes_equals voc_bytes_equals_plain
 #define voc_bytes_digits voc_bytes_digits_plain
 #define voc_bytes_within voc_bytes_within_plain
 

@@ -195,17 +195,27 @@ check_integer(voc_str_t value, voc_str_t *normal)
 }
 
 static inline int
-is_key(voc_str_t value)
+check_key(voc_str_t value, voc_str_t *normal)
 {
+    *normal = value;
     return value.len == 1 && (is_digit(value.data[0]) ||
                               value.data[0] == '*' || value.data[0] == '#');
 }
 
 static inline int
-is_null(voc_str_t value)
+is_null(const voc_field_t *field, voc_str_t value)
 {
-    return value.len == 0 ||
-           (value.len == 4 && memcmp(value.data, "null", 4) == 0);
+    return field->nullable &&
+           (value.len == 0 ||
+            (value.len == 4 && memcmp(value.data, "null", 4) == 0));
+}
+
+/* That it is clean was checked for the request as a whole. */
+static inline int
+check_text(const voc_field_t *field, voc_str_t value, voc_str_t *normal)
+{
+    *normal = value;
+    return value.len > 0 && value.len <= field->max && !is_null(field, value);
 }
 
 static inline int
@@ -213,23 +223,18 @@ check(const voc_field_t *field, voc_str_t value, char *scratch,
       voc_str_t *normal)
 {
     switch (field->type) {
-    case VOC_DATETIME:
-        return check_datetime(value, scratch, normal);
-    case VOC_NUMBER:
-        return check_number(value, normal);
-    case VOC_CALLER:
-        return check_number(value, normal) || check_anonymous(value, normal);
     case VOC_INTEGER:
         return check_integer(value, normal);
     case VOC_TEXT:
-        /* That it is clean was checked for the request as a whole. */
-        *normal = value;
-        return value.len > 0 && value.len <= field->max;
-    case VOC_KEY:
-        *normal = value;
-        return is_key(value);
+        return check_text(field, value, normal);
+    case VOC_CALLER:
+        return check_number(value, normal) || check_anonymous(value, normal);
+    case VOC_NUMBER:
+        return check_number(value, normal);
+    case VOC_DATETIME:
+        return check_datetime(value, scratch, normal);
     default:
-        return 0;
+        return check_key(value, normal);
     }
 }
 
@@ -248,9 +253,12 @@ voc_catalogue_check(const voc_event_type_t *type, uint64_t seen,
         if (seen & (uint64_t)1 << field->slot) {
             value = given[field->slot]->value;
         }
-        if (!(field->nullable && is_null(value)) &&
-            !check(field, value, scratch, &normal)) {
-            break;
+        /* Nothing that is null is well-formed otherwise. */
+        if (!check(field, value, scratch, &normal)) {
+            if (!is_null(field, value)) {
+                break;
+            }
+            normal = (voc_str_t){NULL, 0};
         }
         *values++ = normal;
     }

@@ -127,12 +127,14 @@ file(fields_t *fields, const voc_pair_t *pair, int n)
             if (add_other(fields, pair) != VOC_EVENT_OK) {
                 return VOC_EVENT_NO_MEMORY;
             }
-        } else if (seen & BIT(slot)) {
-            fields->twice = fields->twice ? fields->twice : pair;
-        } else {
-            seen |= BIT(slot);
-            fields->known[slot] = pair;
+            continue;
         }
+
+        if (seen & BIT(slot)) {
+            fields->twice = fields->twice ? fields->twice : pair;
+        }
+        seen |= BIT(slot);
+        fields->known[slot] = pair;
     }
 
     fields->seen = seen;

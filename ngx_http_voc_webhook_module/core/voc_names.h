@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     unsigned n;
     uint8_t table[VOC_NAMES_TABLE];      /* indexes, VOC_NAMES_MAX: free */
-    voc_name_t names[VOC_NAMES_MAX + 1]; /* the last one is like none */
+    voc_name_t names[VOC_NAMES_MAX + 1]; /* the last one is found nowhere */
 } voc_names_t;
 
 VOC_LOCAL void voc_names_begin(voc_names_t *names);
@@ -46,10 +46,11 @@ voc_names_key(voc_str_t name)
         255, 255, 255, 255, 255, 255, 255, 255,
         255, 255, 255, 255, 255, 255, 255, 255,
     };
-    const unsigned char *keep = mask + 16 - name.len;
+    const unsigned char *keep = mask + 16;
     voc_names_key_t key;
     uint64_t low, high;
 
+    keep -= name.len;
     memcpy(&key.low, name.data, 8);
     memcpy(&key.high, name.data + 8, 8);
     memcpy(&low, keep, 8);
@@ -66,7 +67,10 @@ voc_names_place(voc_names_key_t key)
                       (64 - VOC_NAMES_TABLE_BITS));
 }
 
-/* voc_names_find() for a padded name: most are found with the first look. */
+/*
+ * voc_names_find() for a padded name: most are found with the first look.  A
+ * NUL at the end of a name is overlooked.
+ */
 static inline int
 voc_names_find_padded(const voc_names_t *names, voc_str_t name)
 {
@@ -78,8 +82,8 @@ voc_names_find_padded(const voc_names_t *names, voc_str_t name)
         key = voc_names_key(name);
         i = names->table[voc_names_place(key)];
         known = &names->names[i];
-        if (((known->key.low ^ key.low) | (known->key.high ^ key.high) |
-             (known->name.len ^ name.len)) == 0) {
+        if (((known->key.low ^ key.low) | (known->key.high ^ key.high)) ==
+            0) {
             return (int)i;
         }
     }

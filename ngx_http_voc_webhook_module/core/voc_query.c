@@ -60,7 +60,7 @@ voc_query_begin(voc_query_t *walk, char *out, voc_str_t query, voc_str_t body)
     walk->text = out;
     walk->start = out;
     walk->ahead = out;
-    walk->block = (voc_block_t){0, 0};
+    walk->ends = 0;
     walk->rare = (voc_rare_t){0, 0, 0};
 
     if (query.len > 0) {
@@ -110,78 +110,103 @@ decode(char *p, char *end, voc_rare_t *rare)
 }
 
 /*
- * Decodes the pair from its first '%' on.  It ends in the block at at, where
- * end_bit is.  Returns 0, or -1 for a broken encoding.
+ * Decodes the pair, which ends at end in the last block, from its first '%'
+ * on, if it has any.  Returns 0, or -1 for a broken encoding.
  */
 static __attribute__((noinline)) int
-decode_pair(voc_query_t *walk, voc_pair_t *pair, char *at, uint64_t end_bit)
+decode_pair(voc_query_t *walk, voc_pair_t *pair, const char *end)
 {
-    char *start = walk->text + (pair->name.data - walk->text);
+    /* The end's bit is there where the '%' are all before the block. */
+    uint64_t bits = (uint64_t)2 << (end - walk->block);
+    uint64_t percents = walk->rare.percents & (bits - 1);
+    char *name = walk->text + (pair->name.data - walk->text);
     char *value = walk->text + (pair->value.data - walk->text);
-    char *first = at + __builtin_ctzll(walk->rare.percents), *end;
+    char *from, *to;
 
-    walk->rare.percents &= -end_bit & ~end_bit;
+    if (percents == 0) {
+        return 0;
+    }
+
+    walk->rare.percents ^= percents;
 
     /* Where its '%' are in an earlier block is not known any more. */
-    first = start < at ? start : first;
+    from = walk->block + __builtin_ctzll(percents);
+    from = name < walk->block ? name : from;
 
-    if (first < start + pair->name.len) {
-        end = decode(first, start + pair->name.len, &walk->rare);
-        if (end == NULL) {
+    if (from < name + pair->name.len) {
+        to = decode(from, name + pair->name.len, &walk->rare);
+        if (to == NULL) {
             return -1;
         }
-        pair->name.len = (size_t)(end - start);
+        pair->name.len = (size_t)(to - name);
     }
 
-    first = first < value ? value : first;
-    end = decode(first, value + pair->value.len, &walk->rare);
-    if (end == NULL) {
+    from = from < value ? value : from;
+    to = decode(from, value + pair->value.len, &walk->rare);
+    if (to == NULL) {
         return -1;
     }
-    pair->value.len = (size_t)(end - value);
+    pair->value.len = (size_t)(to - value);
     return 0;
+}
+
+/* The bytes of a pair before its first '='. */
+static inline size_t
+name_length(const char *pair, size_t len)
+{
+    size_t n = 0;
+    unsigned more;
+
+    do {
+        more = voc_bytes_equals(pair + n);
+        n += more;
+    } while (more == 16 && n < len);
+
+    return n < len ? n : len;
+}
+
+/* Looks at blocks up to one where a pair ends. */
+static inline uint64_t
+look_ahead(voc_query_t *walk)
+{
+    uint64_t ends, before;
+
+    do {
+        before = walk->rare.percents;
+        walk->block = walk->ahead;
+        walk->ahead += VOC_BLOCK;
+        ends = voc_bytes_block(walk->block, &walk->rare);
+        if (before != 0) {
+            /* The block's first byte stands for those that were before. */
+            walk->rare.percents |= 1;
+        }
+    } while (ends == 0);
+
+    return ends;
 }
 
 int
 voc_query_next(voc_query_t *walk, voc_pair_t *pairs, unsigned max)
 {
-    char *start = walk->start, *at = walk->at, *end;
-    voc_block_t block = walk->block;
     voc_pair_t *pair = pairs, *last = pairs + max;
-    const char *equals;
-    uint64_t end_bit, carry;
+    char *start = walk->start, *end;
+    uint64_t ends = walk->ends;
+    size_t len, name;
 
     while (start <= walk->end && pair < last) {
-        equals = NULL;
+        ends = ends != 0 ? ends : look_ahead(walk);
+        end = walk->block + __builtin_ctzll(ends);
+        ends &= ends - 1;
+        len = (size_t)(end - start);
 
-        while (block.ampersands == 0) {
-            if (block.equals != 0 && equals == NULL) {
-                equals = at + __builtin_ctzll(block.equals);
-            }
-            /* The block's first byte stands for those that were before. */
-            carry = walk->rare.percents != 0;
-            at = walk->ahead;
-            walk->ahead += VOC_BLOCK;
-            block = voc_bytes_block(at, &walk->rare);
-            walk->rare.percents |= carry;
-        }
+        if (len > 0) {
+            name = name_length(start, len);
+            pair->name = (voc_str_t){start, name};
+            name += name < len;
+            pair->value = (voc_str_t){start + name, len - name};
 
-        end_bit = block.ampersands & -block.ampersands;
-        end = at + __builtin_ctzll(end_bit);
-        if (equals == NULL) {
-            equals = at + __builtin_ctzll(
-                              (block.equals & (end_bit - 1)) | end_bit);
-        }
-        block.ampersands ^= end_bit;
-        block.equals &= -end_bit;
-
-        if (end > start) {
-            pair->name = (voc_str_t){start, (size_t)(equals - start)};
-            equals += equals < end;
-            pair->value = (voc_str_t){equals, (size_t)(end - equals)};
-
-            if (walk->rare.percents & (end_bit + (end_bit - 1)) &&
-                decode_pair(walk, pair, at, end_bit) != 0) {
+            if (walk->rare.percents != 0 &&
+                decode_pair(walk, pair, end) != 0) {
                 return -1;
             }
             pair++;
@@ -190,8 +215,7 @@ voc_query_next(voc_query_t *walk, voc_pair_t *pairs, unsigned max)
     }
 
     walk->start = start;
-    walk->at = at;
-    walk->block = block;
+    walk->ends = ends;
     return (int)(pair - pairs);
 }
 

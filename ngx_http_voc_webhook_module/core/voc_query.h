@@ -13,9 +13,9 @@ typedef struct {
     char *text;
     char *start;     /* of the next pair */
     char *end;       /* of the text: an '&' stands here */
-    char *at;        /* what block is about */
+    char *block;     /* looked at last */
     char *ahead;     /* the next block */
-    voc_block_t block; /* less the bits of pairs that were read */
+    uint64_t ends;   /* of pairs to come that end in the block */
     voc_rare_t rare; /* odd, quoted: of what has been, and a little more */
 } voc_query_t;
 
