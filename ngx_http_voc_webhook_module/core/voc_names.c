@@ -22,6 +22,7 @@ voc_names_begin(voc_names_t *names)
 {
     memset(names, 0, sizeof(*names));
     memset(names->table, VOC_NAMES_MAX, sizeof(names->table));
+    names->names[VOC_NAMES_MAX].name.len = (size_t)-1;
 }
 
 int
@@ -57,10 +58,6 @@ voc_names_add(voc_names_t *names, voc_str_t name)
 
     index = (int)names->n++;
     names->names[index] = (voc_name_t){key, name};
-    if (index == 0) {
-        /* Its place is not free, so at a free place this is no other's key. */
-        names->names[VOC_NAMES_MAX].key = key;
-    }
     names->table[at] = (uint8_t)index;
     return index;
 }

@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     unsigned n;
     uint8_t table[VOC_NAMES_TABLE];      /* indexes, VOC_NAMES_MAX: free */
-    voc_name_t names[VOC_NAMES_MAX + 1]; /* the last one is found nowhere */
+    voc_name_t names[VOC_NAMES_MAX + 1]; /* the last one is like none */
 } voc_names_t;
 
 VOC_LOCAL void voc_names_begin(voc_names_t *names);
@@ -67,10 +67,7 @@ voc_names_place(voc_names_key_t key)
                       (64 - VOC_NAMES_TABLE_BITS));
 }
 
-/*
- * voc_names_find() for a padded name: most are found with the first look.  A
- * NUL at the end of a name is overlooked.
- */
+/* voc_names_find() for a padded name: most are found with the first look. */
 static inline int
 voc_names_find_padded(const voc_names_t *names, voc_str_t name)
 {
@@ -82,8 +79,8 @@ voc_names_find_padded(const voc_names_t *names, voc_str_t name)
         key = voc_names_key(name);
         i = names->table[voc_names_place(key)];
         known = &names->names[i];
-        if (((known->key.low ^ key.low) | (known->key.high ^ key.high)) ==
-            0) {
+        if (((known->key.low ^ key.low) | (known->key.high ^ key.high) |
+             (known->name.len ^ name.len)) == 0) {
             return (int)i;
         }
     }

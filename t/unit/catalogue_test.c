@@ -303,6 +303,142 @@ numbers_are_1_to_20_digits(void **state)
     CHECK_ALL(field, rows);
 }
 
+/* Each byte at each place of a date, and the shorter and longer ones. */
+static void
+dates_are_well_formed_at_each_place(void **state)
+{
+    static const voc_field_t field = {.type = VOC_DATETIME};
+    static const char date[] = "2019-11-12 10:10:10Z";
+    static const char lowest[] = "0001-11-12 00:00:00Z";
+    char value[24], expected[24];
+
+    (void)state;
+    for (size_t len = 0; len <= 20; len++) {
+        int shown = len == 16 || len == 19 || len == 20;
+
+        check(&field, date, len,
+              !shown      ? "-"
+              : len == 16 ? "2019-11-12T10:10:00Z"
+                          : "2019-11-12T10:10:10Z");
+    }
+
+    for (size_t at = 0; at < 20; at++) {
+        for (int c = 0; c < 256; c++) {
+            /* The places where a digit may be any, and where it may not. */
+            int digit = c >= '0' && c <= '9';
+            int good = at < 4 || at == 12 || at == 15 || at == 18 ? digit
+                       : at == 5                        ? c == '0' || c == '1'
+                       : at == 6                ? c >= '0' && c <= '2'
+                       : at == 8                ? c >= '0' && c <= '2'
+                       : at == 9                ? digit
+                       : at == 10               ? c == ' ' || c == 'T'
+                       : at == 11               ? c >= '0' && c <= '2'
+                       : at == 14 || at == 17   ? c >= '0' && c <= '5'
+                                                : c == date[at];
+
+            memcpy(value, date, sizeof(date));
+            value[at] = (char)c;
+            memcpy(expected, value, sizeof(date));
+            expected[10] = 'T';
+            check(&field, value, 20, good ? expected : "-");
+        }
+    }
+
+    check(&field, lowest, 20, "0001-11-12T00:00:00Z");
+}
+
+/* 0 to 40 digits, and a byte that is none at each place. */
+static void
+digits_are_checked_at_each_place(void **state)
+{
+    static const voc_field_t number = {.type = VOC_NUMBER};
+    static const voc_field_t caller = {.type = VOC_CALLER};
+    static const voc_field_t integer = {.type = VOC_INTEGER};
+    static const char other[] = "/:a +-.\x80\xff\x7f";
+    char value[48];
+
+    (void)state;
+    for (size_t len = 0; len <= 40; len++) {
+        memset(value, 0, sizeof(value));
+        memset(value, '1', len);
+        check(&number, value, len, len >= 1 && len <= 20 ? value : "-");
+        check(&caller, value, len, len >= 1 && len <= 20 ? value : "-");
+        check(&integer, value, len, len >= 1 && len <= 10 ? value : "-");
+
+        for (size_t at = 0; at < len; at++) {
+            for (size_t i = 0; i < sizeof(other); i++) {
+                /* A '+' or a blank may be the first one. */
+                int good = at == 0 && len > 1 && len <= 21 &&
+                           (other[i] == '+' || other[i] == ' ');
+
+                memset(value, '1', len);
+                value[at] = other[i];
+                check(&number, value, len, good ? value + 1 : "-");
+                check(&caller, value, len, good ? value + 1 : "-");
+                check(&integer, value, len, "-");
+            }
+        }
+    }
+}
+
+/* What is null, and what is only like it, in each type. */
+static void
+only_nullable_fields_are_null(void **state)
+{
+    (void)state;
+    for (unsigned type = 0; type < VOC_TYPES_N; type++) {
+        voc_field_t field = {.type = (voc_type_e)type, .max = 8};
+        const char *text = type == VOC_TEXT ? "null" : "-";
+
+        check(&field, "", 0, "-");
+        check(&field, "null", 4, text);
+        field.nullable = 1;
+        check(&field, "", 0, NULL);
+        check(&field, "null", 4, NULL);
+        check(&field, "nul", 3, type == VOC_TEXT ? "nul" : "-");
+        check(&field, "nulls", 5, type == VOC_TEXT ? "nulls" : "-");
+        check(&field, "nulL", 4, type == VOC_TEXT ? "nulL" : "-");
+    }
+}
+
+/* Fields are checked in their order; those behind a bad one are not. */
+static void
+the_first_bad_field_ends_the_check(void **state)
+{
+    static const voc_event_type_t type = {
+        .nfields = 3,
+        .fields = {{.type = VOC_INTEGER, .slot = 2},
+                   {.type = VOC_KEY, .slot = 0, .nullable = 1},
+                   {.type = VOC_INTEGER, .slot = 63}},
+    };
+    char digit[1 + VOC_STR_SLACK] = "1", key[1 + VOC_STR_SLACK] = "#";
+    char bad[1 + VOC_STR_SLACK] = "x";
+    voc_pair_t one = {.value = {digit, 1}}, hash = {.value = {key, 1}};
+    voc_pair_t none = {.value = {bad, 1}};
+    const voc_pair_t *given[64] = {[2] = &one, [0] = &hash, [63] = &none};
+    const uint64_t last = (uint64_t)1 << 63;
+    voc_str_t values[3] = {{bad, 1}, {bad, 1}, {bad, 1}};
+
+    (void)state;
+    assert_int_equal(voc_catalogue_check(&type, last | 5, given, NULL, values),
+                     2);
+    assert_text(values[0], "1");
+    assert_text(values[1], "#");
+    assert_text(values[2], "x");
+
+    given[63] = &one;
+    assert_int_equal(voc_catalogue_check(&type, last | 5, given, NULL, values),
+                     3);
+    assert_text(values[2], "1");
+
+    assert_int_equal(voc_catalogue_check(&type, last | 4, given, NULL, values),
+                     3);
+    assert_text(values[1], NULL);
+    assert_int_equal(voc_catalogue_check(&type, 5, given, NULL, values), 2);
+    assert_int_equal(voc_catalogue_check(&type, last | 1, given, NULL, values),
+                     0);
+}
+
 static void
 callers_may_be_anonymous(void **state)
 {
@@ -537,6 +673,10 @@ main(void)
         cmocka_unit_test(datetimes_exist),
         cmocka_unit_test(dates_agree_with_the_c_library),
         cmocka_unit_test(numbers_are_1_to_20_digits),
+        cmocka_unit_test(dates_are_well_formed_at_each_place),
+        cmocka_unit_test(digits_are_checked_at_each_place),
+        cmocka_unit_test(only_nullable_fields_are_null),
+        cmocka_unit_test(the_first_bad_field_ends_the_check),
         cmocka_unit_test(callers_may_be_anonymous),
         cmocka_unit_test(integers_end_at_2147483647),
         cmocka_unit_test(texts_are_bounded_in_bytes),

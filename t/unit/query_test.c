@@ -17,8 +17,9 @@ static unsigned at_once = 100; /* pairs */
  */
 static int
 decode_both(const char *query, size_t len, size_t form, char *shown,
-            size_t *shown_len, int *plain)
+            size_t *shown_len, int *plain, int *quoted)
 {
+    char padding[VOC_STR_SLACK];
     char *exact = malloc(form), *rest = malloc(len - form), *p = shown;
     char *out = malloc(len + VOC_QUERY_SLACK);
     voc_pair_t *pairs = malloc(at_once * sizeof(*pairs));
@@ -34,6 +35,7 @@ decode_both(const char *query, size_t len, size_t form, char *shown,
 
     while ((n = voc_query_next(&walk, pairs, at_once)) > 0) {
         assert_in_range(n, 1, at_once);
+        assert_int_equal(total % (int)at_once, 0);
         total += n;
         for (int i = 0; i < n; i++) {
             *p++ = '[';
@@ -43,10 +45,17 @@ decode_both(const char *query, size_t len, size_t form, char *shown,
             memcpy(p, pairs[i].value.data, pairs[i].value.len);
             p += pairs[i].value.len;
             *p++ = ']';
+
+            /* They are padded: ASan would speak up. */
+            memcpy(padding, pairs[i].name.data + pairs[i].name.len,
+                   sizeof(padding));
+            memcpy(padding, pairs[i].value.data + pairs[i].value.len,
+                   sizeof(padding));
         }
     }
 
     *plain = !walk.rare.odd;
+    *quoted = walk.rare.quoted != 0;
     *shown_len = (size_t)(p - shown);
     free(pairs);
     free(out);
@@ -59,11 +68,12 @@ decode(const char *query, size_t len, char *shown, size_t *shown_len)
 {
     char again[256];
     size_t again_len;
-    int plain, n = decode_both(query, len, len, shown, shown_len, &plain);
+    int plain, quoted;
+    int n = decode_both(query, len, len, shown, shown_len, &plain, &quoted);
 
     for (at_once = 1; at_once < 4; at_once++) {
         assert_int_equal(
-            decode_both(query, len, 0, again, &again_len, &plain), n);
+            decode_both(query, len, 0, again, &again_len, &plain, &quoted), n);
         if (n >= 0) {
             assert_int_equal(n, voc_query_count((voc_str_t){query, len}));
             assert_int_equal(again_len, *shown_len);
@@ -178,15 +188,15 @@ query_and_form_are_one_row_of_pairs(void **state)
     static const char both[] = "a=1&b=+c%41d=%42";
     char shown[256];
     size_t len;
-    int plain;
+    int plain, quoted;
 
     (void)state;
     assert_int_equal(
-        decode_both(both, sizeof(both) - 1, 8, shown, &len, &plain), 3);
+        decode_both(both, sizeof(both) - 1, 8, shown, &len, &plain, &quoted), 3);
     assert_int_equal(len, 17);
     assert_memory_equal(shown, "[a|1][b| c][Ad|B]", len);
-    assert_int_equal(decode_both("a%4", 3, 3, shown, &len, &plain), -1);
-    assert_int_equal(decode_both("a%441", 5, 3, shown, &len, &plain), -1);
+    assert_int_equal(decode_both("a%4", 3, 3, shown, &len, &plain, &quoted), -1);
+    assert_int_equal(decode_both("a%441", 5, 3, shown, &len, &plain, &quoted), -1);
 }
 
 /* Each special byte at each place of texts of each length. */
@@ -231,7 +241,7 @@ what_is_not_printable_ascii_is_seen(void **state)
 {
     char query[80], shown[256];
     size_t shown_len;
-    int plain;
+    int plain, quoted;
 
     (void)state;
     for (unsigned c = 0; c < 0x100; c++) {
@@ -241,12 +251,12 @@ what_is_not_printable_ascii_is_seen(void **state)
             if (c == '%') {
                 continue;
             }
-            decode_both(query, 40, 40, shown, &shown_len, &plain);
+            decode_both(query, 40, 40, shown, &shown_len, &plain, &quoted);
             assert_int_equal(plain, c >= 0x20 && c <= 0x7e);
 
             memset(query, 'x', 40);
             sprintf(query + at, "%%%02xx=%%41", c);
-            decode_both(query, strlen(query), 0, shown, &shown_len, &plain);
+            decode_both(query, strlen(query), 0, shown, &shown_len, &plain, &quoted);
             assert_int_equal(plain, c >= 0x20 && c <= 0x7e);
         }
     }
@@ -281,6 +291,166 @@ no_character_spans_two_pairs(void **state)
         assert_int_equal(text.len, strlen(rows[i].text));
         assert_memory_equal(text.data, rows[i].text, text.len);
     }
+}
+
+/* ---- against a decoder that goes byte by byte --------------------------- */
+
+typedef struct {
+    char text[1024]; /* decoded pairs as [name|value] */
+    size_t len;
+    int n; /* pairs, -1: a broken encoding */
+    int odd;
+    int quoted;
+} plainly_t;
+
+static int
+plain_hex(char c)
+{
+    const char *digits = "0123456789abcdefABCDEF", *at = strchr(digits, c);
+
+    if (c == '\0' || at == NULL) {
+        return -1;
+    }
+    return (int)(at - digits) - (at - digits > 15 ? 6 : 0);
+}
+
+static void
+decode_plainly(const char *query, size_t len, plainly_t *p)
+{
+    size_t i, at, end;
+    int byte, split;
+
+    memset(p, 0, sizeof(*p));
+
+    for (at = 0; at < len; at = end + 1) {
+        for (end = at; end < len && query[end] != '&'; end++) {
+        }
+        if (end == at) {
+            continue;
+        }
+
+        p->n++;
+        p->text[p->len++] = '[';
+        for (split = 0, i = at; i < end; i++) {
+            byte = (unsigned char)query[i];
+            if (byte == '=' && !split) {
+                split = 1;
+                p->text[p->len++] = '|';
+                continue;
+            }
+            if (byte == '+') {
+                byte = ' ';
+            }
+            if (byte == '%') {
+                if (end - i < 3 || plain_hex(query[i + 1]) < 0 ||
+                    plain_hex(query[i + 2]) < 0) {
+                    p->n = -1;
+                    return;
+                }
+                byte = plain_hex(query[i + 1]) * 16 + plain_hex(query[i + 2]);
+                i += 2;
+            }
+            p->odd |= byte < ' ' || byte > '~';
+            p->quoted |= byte == '"' || byte == '\\';
+            p->text[p->len++] = (char)byte;
+        }
+        if (!split) {
+            p->text[p->len++] = '|';
+        }
+        p->text[p->len++] = ']';
+    }
+}
+
+/* Both, over a query and a form, which are cut at cut; len: at most 300. */
+static void
+assert_same(const char *query, size_t len, size_t cut)
+{
+    char joined[302], shown[1024];
+    size_t shown_len;
+    plainly_t plainly;
+    int plain, quoted, n;
+
+    n = decode_both(query, len, cut, shown, &shown_len, &plain, &quoted);
+
+    memcpy(joined, query, cut);
+    joined[cut] = '&';
+    memcpy(joined + cut + 1, query + cut, len - cut);
+    decode_plainly(joined, len + 1, &plainly);
+
+    if (n != plainly.n ||
+        (n >= 0 && (shown_len != plainly.len ||
+                    memcmp(shown, plainly.text, shown_len) != 0 ||
+                    plain == plainly.odd || quoted != plainly.quoted))) {
+        fail_msg("%.*s is %d, %.*s, not %d, %.*s", (int)(len + 1), joined, n,
+                 (int)shown_len, shown, plainly.n, (int)plainly.len,
+                 plainly.text);
+    }
+}
+
+/* Each beginning of a pair, at each place of up to two blocks. */
+static void
+pairs_may_cross_any_boundary(void **state)
+{
+    static const char *const rows[] = {
+        "a=1",          "name=value",
+        "a=b+c&d=e%41f", "name%3dof=value",
+        "=&=x&",        "answeredDuration=77&seventeen.letters=x",
+        "a%20name%2Bof+blanks=1%262&b==%3d%3D",
+        "date=2024-01-01%2019%3A00%3A00&callid=x",
+        "a\"=b&c=\\",   "a=%22&b=%5c",
+        "a=\xc3\xa4&b=%c3%a4", "a=%4", "a=%&b=1", "%zz",
+        "a.name.that.goes.over.more.than.one.block.of.sixty-four.bytes.=="
+        "a.value.that.does.as.well.and.has.to.end.somewhere.behind.it%21",
+    };
+    char query[300];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (size_t before = 0; before < 140; before++) {
+            for (unsigned kind = 0; kind < 4; kind++) {
+                size_t len = before + strlen(rows[i]);
+
+                memset(query, "x&=y"[kind], before);
+                if (before > 0) {
+                    query[before - 1] = '&';
+                }
+                memcpy(query + before, rows[i], len - before);
+                assert_same(query, len, len);
+                assert_same(query, len, before);
+                assert_same(query, len, before / 2);
+            }
+        }
+    }
+}
+
+static void
+any_bytes_are_decoded_alike(void **state)
+{
+    static const char *const kinds[] = {
+        "&=x", "&=+%4 aF", "&&&&====abcdefgh%26%3d%3D%41", "abcdefgh&=%20",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=&%41+\"\\\x7f",
+    };
+    uint64_t random = 1;
+    char query[300];
+
+    (void)state;
+    for (unsigned n = 0; n < 200000; n++) {
+        const char *kind = kinds[n % 5];
+        size_t from = strlen(kind), len = n % 4 == 0 ? n / 4 % 300 : n % 40;
+
+        for (size_t i = 0; i < len; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            query[i] = kind[(random >> 33) % from];
+            /* A whole one, here and there. */
+            if (query[i] == '%' && (random >> 20) % 8 != 0 && i + 2 < len) {
+                query[++i] = "0123456789abcdefABCDEF"[(random >> 50) % 22];
+                query[++i] = "0123456789abcdefABCDEF"[(random >> 55) % 22];
+            }
+        }
+        at_once = n % 7 == 0 ? 1 + n % 3 : 400;
+        assert_same(query, len, n % 3 == 0 ? len : (random >> 40) % (len + 1));
+    }
+    at_once = 100;
 }
 
 static int
@@ -358,6 +528,8 @@ main(void)
         cmocka_unit_test(no_place_is_overlooked),
         cmocka_unit_test(what_is_not_printable_ascii_is_seen),
         cmocka_unit_test(no_character_spans_two_pairs),
+        cmocka_unit_test(pairs_may_cross_any_boundary),
+        cmocka_unit_test(any_bytes_are_decoded_alike),
         cmocka_unit_test(a_name_is_found_in_any_encoding),
         cmocka_unit_test(an_empty_query_may_be_null),
     };
