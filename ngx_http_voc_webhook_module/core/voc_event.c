@@ -12,11 +12,11 @@ typedef struct {
     const voc_memory_t *memory;
     voc_str_t query;
     voc_str_t body;
-    uint64_t seen;      /* bit per slot */
+    uint64_t seen;           /* bit per slot */
     const voc_pair_t *twice; /* the first of the catalogue's names, or NULL */
-    voc_pair_t *others; /* NULL: no room made yet */
+    voc_pair_t *others;      /* NULL: no room made yet */
     unsigned nothers;
-    voc_pair_t few[PAIRS_FEW]; /* the first ones */
+    voc_pair_t few[PAIRS_FEW];                    /* the first ones */
     const voc_pair_t *known[VOC_FIELD_NAMES_MAX]; /* where seen has the bit */
 } fields_t;
 
@@ -90,8 +90,7 @@ sort_others(fields_t *fields)
 static voc_pair_t *
 room(const fields_t *fields)
 {
-    size_t n =
-        voc_query_count(fields->query) + voc_query_count(fields->body);
+    size_t n = voc_query_count(fields->query) + voc_query_count(fields->body);
 
     n = n <= VOC_PAIRS_MAX ? n : VOC_PAIRS_MAX + 1;
     return fields->memory->alloc(fields->memory->pool,
@@ -273,7 +272,8 @@ static inline voc_event_rc
 read_extra(fields_t *fields, voc_unknown_e unknown, voc_event_t *event,
            voc_problem_t *problem)
 {
-    uint64_t left = fields->seen & ~(event->type->slots | BIT(VOC_SLOT_EVENT));
+    uint64_t left =
+        fields->seen & ~(event->type->slots | BIT(VOC_SLOT_EVENT));
     voc_event_rc rc;
 
     if (unknown == VOC_UNKNOWN_DROP) {

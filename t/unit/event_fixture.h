@@ -16,6 +16,10 @@
 
 #define BLOCKS_MAX 16
 
+/* A whole event without own fields; tests append to it or break it. */
+#define RECORDING                                                            \
+    "event=callRecordingAvailable&date=2024-01-01+19:00&callid=testcall"
+
 typedef struct {
     voc_catalogue_t *catalogue;
     voc_uuid_t *uuid;
@@ -146,6 +150,33 @@ assert_accepted(fixture_t *f, const char *query)
                  (int)voc_reason_name(f->problem.reason).len,
                  voc_reason_name(f->problem.reason).data);
     }
+}
+
+/* The value of the field, normalised. */
+static inline voc_str_t
+value(fixture_t *f, const char *name)
+{
+    for (unsigned i = 0; i < f->event.type->nfields; i++) {
+        if (voc_str_equal(f->event.type->fields[i].name, text(name))) {
+            return f->event.values[i];
+        }
+    }
+
+    fail_msg("no field %s", name);
+    return (voc_str_t){NULL, 0};
+}
+
+/* A query of n fields, the event's three among them. */
+static inline char *
+query_of(unsigned n)
+{
+    char *query = malloc(n * 16 + 128), *p = query;
+
+    p += sprintf(p, "%s", RECORDING);
+    for (unsigned i = 3; i < n; i++) {
+        p += sprintf(p, "&x%u=%u", i * 7919 % 100003, i);
+    }
+    return query;
 }
 
 #endif

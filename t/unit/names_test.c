@@ -19,7 +19,8 @@ text(const char *s)
 static int
 find(const voc_names_t *names, voc_str_t name)
 {
-    char *exact = malloc(name.len), *padded = malloc(name.len + VOC_STR_SLACK);
+    char *exact = malloc(name.len),
+         *padded = malloc(name.len + VOC_STR_SLACK);
     int found, again;
 
     memcpy(exact, name.data, name.len);
