@@ -81,23 +81,27 @@ is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+static VOC_RARE int
+is_leap_year(const char *p)
+{
+    unsigned year = two_digits(p) * 100 + two_digits(p + 2);
+
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
 /* YYYY-MM-DD at p is well-formed, and its month at most 19. */
 static inline int
 day_exists(const char *p)
 {
     static const unsigned char days[20] = {0,  31, 29, 31, 30, 31, 30,
                                            31, 31, 30, 31, 30, 31};
-    unsigned month = two_digits(p + 5), day = two_digits(p + 8), year;
+    unsigned month = two_digits(p + 5), day = two_digits(p + 8);
 
     if (day == 0 || day > days[month] || memcmp(p, "0000", 4) == 0) {
         return 0;
     }
-    if (month != 2 || day < 29) {
-        return 1;
-    }
 
-    year = two_digits(p) * 100 + two_digits(p + 2);
-    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return month != 2 || day < 29 || is_leap_year(p);
 }
 
 /* YYYY-MM-DD hh:mm, then :ss or nothing, then Z or nothing. */
@@ -134,6 +138,14 @@ check_datetime(voc_str_t value, char *scratch, voc_str_t *normal)
     return 1;
 }
 
+/* 17 to 20 of them. */
+static VOC_RARE int
+many_digits(voc_str_t value)
+{
+    return value.len <= 20 && voc_bytes_digits(value.data) == 16 &&
+           voc_bytes_digits(value.data + value.len - 16) == 16;
+}
+
 static inline int
 check_number(voc_str_t value, voc_str_t *normal)
 {
@@ -146,18 +158,16 @@ check_number(voc_str_t value, voc_str_t *normal)
     *normal = value;
 
     if (value.len > 16) {
-        return value.len <= 20 && voc_bytes_digits(value.data) == 16 &&
-               voc_bytes_digits(value.data + value.len - 16) == 16;
+        return many_digits(value);
     }
 
     return value.len > 0 && voc_bytes_digits(value.data) >= value.len;
 }
 
-static int
-check_anonymous(voc_str_t value, voc_str_t *normal)
+static VOC_RARE int
+is_anonymous(voc_str_t value)
 {
     static const char lower[] = "anonymous";
-    static const char padded[sizeof(lower) + VOC_STR_SLACK] = "Anonymous";
     size_t i = 0;
 
     if (value.len != sizeof(lower) - 1) {
@@ -168,8 +178,20 @@ check_anonymous(voc_str_t value, voc_str_t *normal)
         i++;
     }
 
-    *normal = (voc_str_t){padded, sizeof(lower) - 1};
     return i == value.len;
+}
+
+static inline int
+check_caller(voc_str_t value, voc_str_t *normal)
+{
+    static const char padded[9 + VOC_STR_SLACK] = "Anonymous";
+
+    if (check_number(value, normal)) {
+        return 1;
+    }
+
+    *normal = (voc_str_t){padded, 9};
+    return is_anonymous(value);
 }
 
 static inline int
@@ -228,7 +250,7 @@ check(const voc_field_t *field, voc_str_t value, char *scratch,
     case VOC_TEXT:
         return check_text(field, value, normal);
     case VOC_CALLER:
-        return check_number(value, normal) || check_anonymous(value, normal);
+        return check_caller(value, normal);
     case VOC_NUMBER:
         return check_number(value, normal);
     case VOC_DATETIME:

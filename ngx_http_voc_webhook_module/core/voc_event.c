@@ -24,7 +24,7 @@ typedef struct {
 
 _Static_assert(VOC_FIELD_NAMES_MAX <= 64, "fields_t.seen has a bit for each");
 
-static voc_event_rc
+static VOC_RARE voc_event_rc
 reject(voc_problem_t *problem, voc_reason_e reason)
 {
     *problem = voc_problem(reason);
@@ -32,7 +32,7 @@ reject(voc_problem_t *problem, voc_reason_e reason)
 }
 
 /* An unknown name is cut to NAME_SHOWN bytes, between characters. */
-static voc_event_rc
+static VOC_RARE voc_event_rc
 reject_name(const voc_catalogue_t *catalogue, voc_problem_t *problem,
             voc_reason_e reason, voc_str_t name)
 {
@@ -51,7 +51,7 @@ reject_name(const voc_catalogue_t *catalogue, voc_problem_t *problem,
     return VOC_EVENT_REJECTED;
 }
 
-static voc_event_rc
+static VOC_RARE voc_event_rc
 reject_field(voc_problem_t *problem, voc_reason_e reason,
              const voc_field_t *field)
 {
@@ -97,7 +97,7 @@ room(const fields_t *fields)
                                  n * sizeof(voc_pair_t));
 }
 
-static voc_event_rc
+static VOC_RARE voc_event_rc
 add_other(fields_t *fields, const voc_pair_t *pair)
 {
     if (fields->others == NULL) {
@@ -141,7 +141,7 @@ file(fields_t *fields, const voc_pair_t *pair, int n)
 }
 
 /* The pairs that few has no room for. */
-static voc_event_rc
+static VOC_RARE voc_event_rc
 file_more(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
 {
     voc_pair_t *pairs = room(fields);
@@ -178,7 +178,7 @@ file_all(fields_t *fields, voc_query_t *walk, voc_problem_t *problem)
                : rc;
 }
 
-static voc_event_rc
+static VOC_RARE voc_event_rc
 find_duplicate(fields_t *fields, voc_problem_t *problem)
 {
     if (fields->twice != NULL) {
@@ -198,6 +198,19 @@ find_duplicate(fields_t *fields, voc_problem_t *problem)
     return VOC_EVENT_OK;
 }
 
+/* What is not plain ASCII: UTF-8 without control characters it may be. */
+static VOC_RARE voc_event_rc
+check_clean(const fields_t *fields, voc_str_t text, voc_problem_t *problem)
+{
+    int clean = voc_catalogue_clean(fields->catalogue, text);
+
+    if (clean < 0) {
+        return VOC_EVENT_NO_MEMORY;
+    }
+
+    return clean ? VOC_EVENT_OK : reject(problem, VOC_MALFORMED_QUERY);
+}
+
 /* Decodes all fields, files them, and looks at them as a whole. */
 static inline voc_event_rc
 read_fields(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
@@ -206,7 +219,6 @@ read_fields(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
     voc_query_t walk;
     voc_event_rc rc;
     char *text;
-    int clean;
 
     text = memory->alloc(memory->pool, fields->query.len + fields->body.len +
                                            VOC_QUERY_SLACK);
@@ -224,14 +236,15 @@ read_fields(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
     event->plain = (walk.rare.odd | walk.rare.quoted) == 0;
 
     if (walk.rare.odd) {
-        clean = voc_catalogue_clean(fields->catalogue, voc_query_text(&walk));
-        if (clean <= 0) {
-            return clean < 0 ? VOC_EVENT_NO_MEMORY
-                             : reject(problem, VOC_MALFORMED_QUERY);
+        rc = check_clean(fields, voc_query_text(&walk), problem);
+        if (rc != VOC_EVENT_OK) {
+            return rc;
         }
     }
 
-    return find_duplicate(fields, problem);
+    return fields->twice != NULL || fields->nothers > 1
+               ? find_duplicate(fields, problem)
+               : VOC_EVENT_OK;
 }
 
 static inline voc_event_rc
@@ -247,53 +260,50 @@ read_type(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
                                : reject(problem, VOC_UNKNOWN_EVENT);
 }
 
+/* Neither this field nor a later one has a value. */
+static VOC_RARE voc_event_rc
+reject_value(const fields_t *fields, voc_event_t *event,
+             voc_problem_t *problem, unsigned i)
+{
+    const voc_event_type_t *type = event->type;
+    const voc_field_t *field = &type->fields[i];
+
+    memset(event->values + i, 0, (type->nfields - i) * sizeof(voc_str_t));
+    return reject_field(problem,
+                        fields->seen & BIT(field->slot) ? VOC_INVALID_FIELD
+                                                        : VOC_MISSING_FIELD,
+                        field);
+}
+
 static inline voc_event_rc
 read_values(fields_t *fields, voc_event_t *event, voc_problem_t *problem)
 {
-    const voc_event_type_t *type = event->type;
-    unsigned i = voc_catalogue_check(type, fields->seen, fields->known,
+    unsigned i = voc_catalogue_check(event->type, fields->seen, fields->known,
                                      event->date, event->values);
 
-    if (i == type->nfields) {
-        return VOC_EVENT_OK;
-    }
-
-    /* Neither this one nor a later one has a value. */
-    memset(event->values + i, 0, (type->nfields - i) * sizeof(voc_str_t));
-    return reject_field(problem,
-                        fields->seen & BIT(type->fields[i].slot)
-                            ? VOC_INVALID_FIELD
-                            : VOC_MISSING_FIELD,
-                        &type->fields[i]);
+    return i == event->type->nfields
+               ? VOC_EVENT_OK
+               : reject_value(fields, event, problem, i);
 }
 
-/* What is left: unknown fields, and those that only other events have. */
-static inline voc_event_rc
-read_extra(fields_t *fields, voc_unknown_e unknown, voc_event_t *event,
-           voc_problem_t *problem)
+/* Unknown fields, and those in left, which only other events have. */
+static VOC_RARE voc_event_rc
+keep_extra(fields_t *fields, uint64_t left, voc_unknown_e unknown,
+           voc_event_t *event, voc_problem_t *problem)
 {
-    uint64_t left =
-        fields->seen & ~(event->type->slots | BIT(VOC_SLOT_EVENT));
     voc_event_rc rc;
 
-    if (unknown == VOC_UNKNOWN_DROP) {
-        return VOC_EVENT_OK;
+    for (unsigned slot = 0; slot < VOC_FIELD_NAMES_MAX; slot++) {
+        if (left & BIT(slot)) {
+            rc = add_other(fields, fields->known[slot]);
+            if (rc != VOC_EVENT_OK) {
+                return rc;
+            }
+        }
     }
 
     if (left != 0) {
-        for (unsigned slot = 0; slot < VOC_FIELD_NAMES_MAX; slot++) {
-            if (left & BIT(slot)) {
-                rc = add_other(fields, fields->known[slot]);
-                if (rc != VOC_EVENT_OK) {
-                    return rc;
-                }
-            }
-        }
         sort_others(fields);
-    }
-
-    if (fields->nothers == 0) {
-        return VOC_EVENT_OK;
     }
 
     if (unknown == VOC_UNKNOWN_REJECT) {
@@ -304,6 +314,19 @@ read_extra(fields_t *fields, voc_unknown_e unknown, voc_event_t *event,
     event->extra = fields->others;
     event->nextra = fields->nothers;
     return VOC_EVENT_OK;
+}
+
+/* What is no field of the event. */
+static inline voc_event_rc
+read_extra(fields_t *fields, voc_unknown_e unknown, voc_event_t *event,
+           voc_problem_t *problem)
+{
+    uint64_t left =
+        fields->seen & ~(event->type->slots | BIT(VOC_SLOT_EVENT));
+
+    return (left | fields->nothers) == 0 || unknown == VOC_UNKNOWN_DROP
+               ? VOC_EVENT_OK
+               : keep_extra(fields, left, unknown, event, problem);
 }
 
 voc_event_rc

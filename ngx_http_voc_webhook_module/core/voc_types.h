@@ -38,6 +38,9 @@ voc_str_equal(voc_str_t a, voc_str_t b)
 /* For what one file of core/ calls in another at every request. */
 #define VOC_LOCAL __attribute__((visibility("hidden")))
 
+/* For what few requests need: out of the way of the others. */
+#define VOC_RARE __attribute__((cold, noinline))
+
 /* A field as it was sent, decoded. */
 typedef struct {
     voc_str_t name;
