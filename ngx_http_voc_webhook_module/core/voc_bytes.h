@@ -96,7 +96,7 @@ voc_bytes_load(const char *p)
 
 #define VOC_BYTES_ARE(bytes, c) _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c))
 
-static VOC_RARE __attribute__((unused)) void
+static __attribute__((noinline, unused)) void
 voc_bytes_rare(const char *p, voc_rare_t *rare)
 {
     __m128i quoted = _mm_setzero_si128(), odd = quoted, bytes;

@@ -113,7 +113,7 @@ decode(char *p, char *end, voc_rare_t *rare)
  * Decodes the pair, which ends at end in the last block, from its first '%'
  * on, if it has any.  Returns 0, or -1 for a broken encoding.
  */
-static VOC_RARE int
+static __attribute__((noinline)) int
 decode_pair(voc_query_t *walk, voc_pair_t *pair, const char *end)
 {
     /* The end's bit is there where the '%' are all before the block. */
