@@ -109,9 +109,8 @@ voc_str_t voc_catalogue_expected(const voc_field_t *field);
  * number of fields, from the first one on, that are well-formed, or null
  * where they may be; values of others are left as they were.
  */
-VOC_LOCAL unsigned voc_catalogue_check(const voc_event_type_t *type,
-                                       uint64_t seen,
-                                       const voc_pair_t *const *given,
-                                       char *scratch, voc_str_t *values);
+unsigned voc_catalogue_check(const voc_event_type_t *type, uint64_t seen,
+                             const voc_pair_t *const *given, char *scratch,
+                             voc_str_t *values);
 
 #endif

@@ -27,16 +27,16 @@ typedef struct {
     voc_name_t names[VOC_NAMES_MAX + 1]; /* the last one is like none */
 } voc_names_t;
 
-VOC_LOCAL void voc_names_begin(voc_names_t *names);
+void voc_names_begin(voc_names_t *names);
 
 /*
  * The index of the name, new or not; -1 where there is no room.  Its bytes
  * outlive the names.
  */
-VOC_LOCAL int voc_names_add(voc_names_t *names, voc_str_t name);
+int voc_names_add(voc_names_t *names, voc_str_t name);
 
 /* The index of the name, or -1. */
-VOC_LOCAL int voc_names_find(const voc_names_t *names, voc_str_t name);
+int voc_names_find(const voc_names_t *names, voc_str_t name);
 
 /* Of a padded name of at most 16 bytes. */
 static inline voc_names_key_t

@@ -23,8 +23,8 @@ typedef struct {
 #define VOC_QUERY_SLACK (1 + VOC_BLOCK)
 
 /* out holds query.len + body.len + VOC_QUERY_SLACK bytes. */
-VOC_LOCAL void voc_query_begin(voc_query_t *walk, char *out, voc_str_t query,
-                               voc_str_t body);
+void voc_query_begin(voc_query_t *walk, char *out, voc_str_t query,
+                     voc_str_t body);
 
 /*
  * The next pairs, max at most: pairs between '&', empty ones skipped, split
@@ -32,8 +32,7 @@ VOC_LOCAL void voc_query_begin(voc_query_t *walk, char *out, voc_str_t query,
  * padded.  Returns their number, less than max at the end, -1 for a broken
  * percent-encoding.
  */
-VOC_LOCAL int voc_query_next(voc_query_t *walk, voc_pair_t *pairs,
-                             unsigned max);
+int voc_query_next(voc_query_t *walk, voc_pair_t *pairs, unsigned max);
 
 /*
  * After the last pair: every decoded byte of all pairs, in their order.

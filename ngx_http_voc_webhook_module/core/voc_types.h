@@ -35,9 +35,6 @@ voc_str_equal(voc_str_t a, voc_str_t b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
-/* For what one file of core/ calls in another at every request. */
-#define VOC_LOCAL __attribute__((visibility("hidden")))
-
 /* For what few requests need: out of the way of the others. */
 #define VOC_RARE __attribute__((cold, noinline))
 

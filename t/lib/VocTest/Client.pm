@@ -19,6 +19,8 @@ package VocTest::Client;
 #   $client->send($bytes); $client->receive($method);    # pipelining, rubbish
 #   $client->receive returns undef where the connection is closed instead.
 #   $client->close;
+#   $client->{largest};             # bytes of the largest read: with TLS, of
+#                                   # a record; may be set to 0
 #
 #   $client->http2('POST', $target, headers => [...], body => '...');  # curl
 #
@@ -190,6 +192,7 @@ sub read_some {
 
     $socket->blocking(0);
     my $n = sysread $socket, $self->{buffer}, 65536, length $self->{buffer};
+    $self->{largest} = $n if ($n // 0) > ($self->{largest} // 0);
     my $nothing = !defined $n
         && ($self->{tls} ? $SSL_ERROR == SSL_WANT_READ : $!{EAGAIN});
     $socket->blocking(1);
