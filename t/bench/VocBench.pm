@@ -117,9 +117,11 @@ sub wrk {
         $url, '--', $options{path}, $options{webdis} ? 'webdis' : (),
     );
 
+    my @before = times;
     open my $pipe, '-|', @command or die "wrk: $!";
     my $text = join '', <$pipe>;
     close $pipe or die "wrk failed: $text";
+    my @after = times;
     my ($requests) = $text =~ /(\d+) requests in/     or die "wrk: $text";
     my ($rate)     = $text =~ m{Requests/sec:\s+([\d.]+)} or die "wrk: $text";
     my ($refused)  = $text =~ /Non-2xx or 3xx responses: (\d+)/;
@@ -130,6 +132,7 @@ sub wrk {
     return {
         requests => $requests,
         rate     => $rate,
+        cpu      => $after[2] + $after[3] - $before[2] - $before[3],    # s
         refused  => $refused // 0,
         errors   => $errors,
     };

@@ -56,7 +56,9 @@ sub round {
 
     my $wrk = wrk($server->{$scenario}, path => $server->{path},
         close => ($scenario =~ /new|full/ ? 1 : 0), webdis => $server->{webdis});
-    my $busy = (cpu_ns(@pids) - $cpu) / 1e9 / (time - $start);
+    my $seconds = time - $start;
+    my $busy = (cpu_ns(@pids) - $cpu) / 1e9 / $seconds;
+    my $load = $wrk->{cpu} + ($redis ? (cpu_ns($redis->pid) - $redis_cpu) / 1e9 : 0);
 
     if ($server->{key}) {
         if (!all_there($redis, $server, $before, $wrk)) {
@@ -77,6 +79,7 @@ sub round {
         rate  => $wrk->{rate},
         cpu   => (cpu_ns(@pids) - $cpu) / 1e3 / $n,    # us per request
         busy  => $busy,                                # of one core
+        load  => $load / $seconds,                     # so do wrk and Redis
         redis => $redis ? (cpu_ns($redis->pid) - $redis_cpu) / 1e3 / $n : 0,
     };
 }

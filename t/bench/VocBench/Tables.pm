@@ -47,7 +47,7 @@ sub pairs {
                 $server->{title}, number($r->{rate}, 0),
                 number($r->{rate_ratio}, 3), number($r->{cpu}),
                 number($r->{cpu_ratio}),
-                percent($r->{busy}),
+                percent($r->{busy}), percent($r->{load}),
                 $server->{name} eq 'limit' ? '' : number($r->{redis}),
             ];
         }
@@ -55,7 +55,8 @@ sub pairs {
             map {"$_->{name} ($_->{reason})"} @{ $pairs->{absent} };
         ($name => table(
             [ $title, 'answers/s', 'of the limit', 'CPU µs each',
-              'times the limit', 'core busy', 'Redis CPU µs each' ], @rows)
+              'times the limit', 'core busy', 'wrk and Redis',
+              'Redis CPU µs each' ], @rows)
             . ($absent ? "\nLeft out: $absent.\n" : ''));
     } @scenarios;
 }
