@@ -179,13 +179,15 @@ for my $i (0 .. $#half) {
     $half[$i]->send(substr $request, 0, 40);
     push @rest, substr $request, 40;
 }
-$nginx->reload(http => $http =~ s/4m/2m/r);
+my @old = $nginx->reload(http => $http =~ s/4m/2m/r);
 for my $i (0 .. $#half) {
     $half[$i]->send($rest[$i]);
     is $half[$i]->receive->{status}, 200, 'accepted by an old worker' or last;
     $n++;
 }
 list_is_right('accepted by old workers after a new size');
+# For about 0.1 s both listen.
+ok wait_for { !grep { -d "/proc/$_" } @old }, 'they end';
 post(20);
 list_is_right('and by the new ones');
 
