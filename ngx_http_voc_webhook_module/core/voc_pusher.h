@@ -19,8 +19,9 @@
 #define VOC_PUSHER_BATCH_BYTES  (1024 * 1024) /* or one larger event */
 #define VOC_PUSHER_IN_FLIGHT    4             /* batches */
 #define VOC_PUSHER_GATHER       1             /* ms from a batch to the next one, */
-#define VOC_PUSHER_FEW          4             /* or so many events, */
-#define VOC_PUSHER_MANY         24            /* unless the batch was of so many */
+#define VOC_PUSHER_FEW          4             /* or so many events; */
+#define VOC_PUSHER_MANY         24            /* where so many come in a ms, */
+#define VOC_PUSHER_GATHER_MANY  2             /* ... all of these ms */
 #define VOC_PUSHER_REPLY_MAX    (64 * 1024)   /* bytes of unread replies */
 
 #define VOC_PUSHER_BACKOFF_MIN 50    /* ms, full jitter */

@@ -178,6 +178,27 @@ voc_batch_fill(voc_pusher_t *p)
     return VOC_FILL_FULL;
 }
 
+/*
+ * A batch costs us and Redis as much as several events.  So behind one the
+ * next gathers for a moment, or until it is of a few.  Where many come, for
+ * all of a longer moment: who is busy is late anyway.
+ */
+static void
+voc_pusher_gather(voc_pusher_t *p)
+{
+    uint64_t ms = p->now > p->sent_at ? p->now - p->sent_at : 1;
+
+    p->sent_at = p->now;
+
+    if (p->batch.count < VOC_PUSHER_MANY * ms) {
+        p->gather = VOC_PUSHER_FEW;
+        p->gather_until = p->now + VOC_PUSHER_GATHER;
+    } else {
+        p->gather = VOC_PUSHER_BATCH_EVENTS;
+        p->gather_until = p->now + VOC_PUSHER_GATHER_MANY;
+    }
+}
+
 /* EVALSHA or EVAL, script, 2, list, cursor, expected, new, event ... */
 static int
 voc_batch_send(voc_pusher_t *p)
@@ -222,9 +243,7 @@ voc_batch_send(voc_pusher_t *p)
 
     p->loaded = 1;
     p->in_flight++;
-    p->gather_until = p->now + VOC_PUSHER_GATHER;
-    p->gather = batch->count < VOC_PUSHER_MANY ? VOC_PUSHER_FEW
-                                               : VOC_PUSHER_BATCH_EVENTS;
+    voc_pusher_gather(p);
     batch->count = 0;
 
     if (batch->size > VOC_PUSHER_BATCH_BYTES) {
@@ -248,11 +267,6 @@ voc_pusher_delete_cursor(voc_pusher_t *p)
     }
 }
 
-/*
- * A batch costs us and Redis as much as several events.  So behind one the
- * next gathers for a moment, or until it is of a few; where the last one was
- * of many, for all of the moment: who is busy is late anyway.
- */
 static int
 voc_pusher_gathers(const voc_pusher_t *p)
 {

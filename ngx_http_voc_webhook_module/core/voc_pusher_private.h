@@ -126,6 +126,7 @@ struct voc_pusher_s {
     uint64_t rescan_at;
     uint64_t ack_at;
     uint64_t again_at;
+    uint64_t sent_at;      /* the last batch */
     uint64_t gather_until; /* no batch of less than gather events */
     unsigned gather;
 

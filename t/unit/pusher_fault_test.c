@@ -210,7 +210,7 @@ a_push_takes_the_hold_back(void **state)
     }
     assert_int_equal(w.redis.fault.times, 0);
     assert_in_range(until_next_try(), VOC_PUSHER_HOLD_MIN,
-                    VOC_PUSHER_HOLD_MIN + VOC_PUSHER_GATHER);
+                    VOC_PUSHER_HOLD_MIN + VOC_PUSHER_GATHER_MANY);
     world_pass(10);
     world_check();
 }
@@ -254,7 +254,7 @@ the_script_is_sent_once_more_at_once(void **state)
     world_accept(1);
     world_settle();
     w.redis.loaded = 0;
-    world_pass(2 * VOC_PUSHER_GATHER);
+    world_pass(2 * VOC_PUSHER_GATHER_MANY);
     now = w.now;
     world_accept(3);
     while (world_step()) {
@@ -441,9 +441,9 @@ each_phase_has_its_deadline(void **state)
     while (w.conn->in.len == 0) {
         world_pass(1);
     }
-    world_pass(4998);
+    world_pass(4990);
     assert_int_equal(w.closes, 4);
-    world_pass(2);
+    world_pass(10);
     assert_int_equal(w.closes, 5);
 }
 

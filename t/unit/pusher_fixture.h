@@ -387,7 +387,7 @@ world_settle(void)
         while (world_step()) {
             assert_true(++steps < 100000);
         }
-        if (w.timer_at <= w.now + VOC_PUSHER_GATHER) {
+        if (w.timer_at <= w.now + VOC_PUSHER_GATHER_MANY) {
             w.now = w.timer_at;
         }
     } while (w.timer_at <= w.now);
@@ -407,7 +407,9 @@ world_pass(uint64_t ms)
         world_settle();
     }
 
-    w.now = end;
+    if (w.now < end) {
+        w.now = end;
+    }
 }
 
 /* Every event on the list, once, in order, and nothing else. */

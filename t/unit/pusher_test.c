@@ -473,7 +473,7 @@ few_events_gather(void **state)
     world_check();
 }
 
-/* Behind one of many all of the moment, so that the next one is of many. */
+/* Where many come all of the moment, so that the next one is of many. */
 static void
 many_events_gather(void **state)
 {
@@ -484,17 +484,28 @@ many_events_gather(void **state)
     world_start(SMALL_RING);
     world_settle();
 
+    /* behind silence it is few in a ms */
+    world_pass(100);
     world_accept(VOC_PUSHER_MANY);
     without_time();
     assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY);
 
+    world_accept(VOC_PUSHER_MANY);
+    without_time();
+    assert_int_equal(w.redis.nlist, 2 * VOC_PUSHER_MANY);
+
     now = w.now;
     world_accept(2 * VOC_PUSHER_FEW);
     without_time();
-    assert_int_equal(w.redis.nlist, VOC_PUSHER_MANY);
+    assert_int_equal(w.redis.nlist, 2 * VOC_PUSHER_MANY);
     w.now = w.timer_at;
     without_time();
-    assert_int_equal(w.now, now + VOC_PUSHER_GATHER);
+    assert_int_equal(w.now, now + VOC_PUSHER_GATHER_MANY);
+    assert_int_equal(w.redis.nlist, 2 * VOC_PUSHER_MANY + 2 * VOC_PUSHER_FEW);
+
+    /* these were few in two ms */
+    world_accept(VOC_PUSHER_FEW);
+    without_time();
     world_check();
 }
 
