@@ -230,7 +230,7 @@ END
     ['leftovers are drained by two at a time', 'voc_journal_adopt',
         replaced('if (!mine && voc_adopt_draining(live, directory))',
             'if (0 && voc_adopt_draining(live, directory) && mine)')],
-    ['the head is published before its end', 'voc_journal',
+    ['the head is published before its end', 'voc_journal_append',
         replaced("    atomic_store_explicit(&shared->end[header->seq & 1],\n"
                 . '                          header->offset + need, '
                 . 'memory_order_release);',
@@ -244,7 +244,7 @@ END
     ['what Redis lost is not kept', 'voc_pusher_source',
         replaced('rc = voc_journal_retain(source->journal, record);',
             'rc = VOC_JOURNAL_OK;')],
-    ['what waits in memory is overwritten', 'voc_journal',
+    ['what waits in memory is overwritten', 'voc_journal_append',
         replaced('if (header->offset + need - tail.end > journal->size)',
             'if (journal->fd != -1 &&'
                 . ' header->offset + need - tail.end > journal->size)')],
