@@ -15,7 +15,8 @@ use VocTest::Nginx;
 # Of a request more than "return 200" does.  Reached on Debian 12: 6,100, of
 # them 1,800 in SHA-1: valgrind does not know the CPU's own instructions for
 # it, and what OpenSSL does then depends on the CPU.
-my $bound = 8_500;
+# Over HTTPS the buffers that the answer does without count against it: 4,200.
+my %bound = (HTTP => 8_500, HTTPS => 5_500);
 
 my $warm  = 50;
 my $count = 1_000;
@@ -130,7 +131,7 @@ for my $protocol (sort keys %each) {
     cmp_ok $module, '>', $limit, "$protocol: so is the module";
 SKIP: {
         skip 'the bound is for x86-64', 1 if $Config{archname} !~ /x86_64/;
-        cmp_ok $module - $limit, '<', $bound,
+        cmp_ok $module - $limit, '<', $bound{$protocol},
             "$protocol: the module's share has its bound";
     }
 }
