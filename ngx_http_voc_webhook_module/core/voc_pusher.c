@@ -55,7 +55,8 @@ voc_pusher_free(voc_pusher_t *p)
         voc_journal_close(p->left.journal);
     }
 
-    free(p->batch.data);
+    voc_redis_buffer_free(&p->batch.push.buffer);
+    voc_redis_buffer_free(&p->spare);
     free(p->cursor_key);
     free(p);
 }

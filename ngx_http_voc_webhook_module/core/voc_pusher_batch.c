@@ -2,10 +2,6 @@
 
 #include "voc_pusher_private.h"
 
-#include <stdlib.h>
-
-#define VOC_BATCH_FIRST_SIZE (64 * 1024) /* bytes */
-
 typedef enum {
     VOC_FILL_FULL,
     VOC_FILL_EMPTY, /* there is no more */
@@ -14,82 +10,46 @@ typedef enum {
     VOC_FILL_UNREADABLE
 } voc_fill_e;
 
-/* From size up to need; doubling, to the most that a batch of many may be. */
-static int
-voc_batch_grow(voc_batch_t *batch, size_t need)
-{
-    char *data;
-    size_t size = batch->size * 2;
-
-    if (size > VOC_PUSHER_BATCH_BYTES) {
-        size = VOC_PUSHER_BATCH_BYTES;
-    }
-
-    if (size < VOC_BATCH_FIRST_SIZE) {
-        size = VOC_BATCH_FIRST_SIZE;
-    }
-
-    if (size < need) {
-        size = need;
-    }
-
-    data = realloc(batch->data, size);
-    if (data == NULL) {
-        return -1;
-    }
-
-    batch->data = data;
-    batch->size = size;
-
-    return 0;
-}
-
-static void
-voc_batch_shrink(voc_batch_t *batch)
-{
-    if (batch->size > VOC_BATCH_FIRST_SIZE) {
-        free(batch->data);
-        batch->data = NULL;
-        batch->size = 0;
-    }
-}
-
-static size_t
-voc_batch_used(const voc_batch_t *batch)
-{
-    return batch->count > 0 ? batch->ends[batch->count - 1] : 0;
-}
-
-/* Room for one more event's payload and seal: *room; or FULL, NO_MEMORY. */
+/*
+ * Where one more event goes that has need bytes of payload, and *room for
+ * it.  FULL: only a batch of one may be larger.
+ */
 static voc_fill_e
-voc_batch_room(voc_batch_t *batch, size_t payload, size_t *room)
+voc_batch_room(voc_pusher_t *p, size_t need, char **out, size_t *room)
 {
-    size_t used = voc_batch_used(batch);
-    size_t need = used + payload + VOC_JSON_SEAL_MAX;
+    size_t most = SIZE_MAX;
+    voc_redis_push_t *push = &p->batch.push;
 
-    if (need > VOC_PUSHER_BATCH_BYTES && batch->count > 0) {
-        return VOC_FILL_FULL;
+    if (push->buffer.data == NULL) {
+        push->buffer = p->spare;
+        memset(&p->spare, 0, sizeof(p->spare));
     }
 
-    if (need > batch->size && voc_batch_grow(batch, need) != 0) {
+    need += VOC_JSON_SEAL_MAX;
+
+    if (push->count > 0) {
+        if (push->buffer.end + need > VOC_PUSHER_BATCH_BYTES) {
+            return VOC_FILL_FULL;
+        }
+        most = VOC_PUSHER_BATCH_BYTES - push->buffer.end;
+    }
+
+    if (voc_redis_push_reserve(push, p->options.key, need) != 0) {
         return VOC_FILL_NO_MEMORY;
     }
 
-    *room = batch->size;
-    if (batch->count > 0 && *room > VOC_PUSHER_BATCH_BYTES) {
-        *room = VOC_PUSHER_BATCH_BYTES;
-    }
-
-    *room -= used + VOC_JSON_SEAL_MAX;
+    *out = voc_redis_push_next(push, room);
+    *room = (*room < most ? *room : most) - VOC_JSON_SEAL_MAX;
 
     return VOC_FILL_EMPTY;
 }
 
-/* Its payload stands behind the batch already. */
+/* Its payload stands there already. */
 static voc_fill_e
-voc_batch_take(voc_pusher_t *p, const voc_journal_record_t *record)
+voc_batch_take(voc_pusher_t *p, const voc_journal_record_t *record,
+               char *event)
 {
-    size_t used;
+    size_t len;
     voc_batch_t *batch = &p->batch;
     voc_source_t *source = p->source;
 
@@ -100,11 +60,11 @@ voc_batch_take(voc_pusher_t *p, const voc_journal_record_t *record)
     voc_pusher_awake(p);
     voc_pusher_passed(p, record->seq);
 
-    used = voc_batch_used(batch) + record->length;
-    used += voc_json_seal(batch->data + used, voc_journal_id(source->journal),
-                          record->seq);
+    len = record->length;
+    len += voc_json_seal(event + len, voc_journal_id(source->journal),
+                         record->seq);
+    voc_redis_push_add(&batch->push, len);
 
-    batch->ends[batch->count++] = used;
     batch->last = record->seq;
     batch->end = record->end;
     source->read = record->seq;
@@ -135,24 +95,22 @@ voc_batch_end(voc_pusher_t *p, const voc_journal_record_t *record)
 static voc_fill_e
 voc_batch_fill(voc_pusher_t *p)
 {
+    char *event;
     size_t room, need = 0;
     voc_fill_e rc;
-    voc_batch_t *batch = &p->batch;
     voc_journal_record_t record;
     unsigned most = p->small ? VOC_PUSHER_SMALL : VOC_PUSHER_BATCH_EVENTS;
 
-    while (batch->count < most) {
-        rc = voc_batch_room(batch, need, &room);
+    while (p->batch.push.count < most) {
+        rc = voc_batch_room(p, need, &event, &room);
         if (rc != VOC_FILL_EMPTY) {
             return rc;
         }
 
-        switch (voc_journal_read(&p->source->reader,
-                                 batch->data + voc_batch_used(batch), room,
-                                 &record)) {
+        switch (voc_journal_read(&p->source->reader, event, room, &record)) {
         case VOC_JOURNAL_OK:
             need = 0;
-            rc = voc_batch_take(p, &record);
+            rc = voc_batch_take(p, &record, event);
             if (rc != VOC_FILL_EMPTY) {
                 return rc;
             }
@@ -190,7 +148,7 @@ voc_pusher_gather(voc_pusher_t *p)
 
     p->sent_at = p->now;
 
-    if (p->batch.count < VOC_PUSHER_MANY * ms) {
+    if (p->batch.push.count < VOC_PUSHER_MANY * ms) {
         p->gather = VOC_PUSHER_FEW;
         p->gather_until = p->now + VOC_PUSHER_GATHER;
     } else {
@@ -199,56 +157,38 @@ voc_pusher_gather(voc_pusher_t *p)
     }
 }
 
-/* EVALSHA or EVAL, script, 2, list, cursor, expected, new, event ... */
 static int
 voc_batch_send(voc_pusher_t *p)
 {
-    char cursor[VOC_PUSHER_NUMBER];
-    size_t from = 0;
-    unsigned i;
-    voc_str_t *argv = p->argv;
     voc_batch_t *batch = &p->batch;
     voc_source_t *source = p->source;
-    voc_sent_t sent = {.type = VOC_SENT_PUSH};
-    static const voc_str_t evalsha = voc_str("EVALSHA"),
-                           eval = voc_str("EVAL");
-    static const voc_str_t keys = voc_str("2");
+    voc_sent_t sent = {.type = VOC_SENT_PUSH,
+                       .replies = VOC_REDIS_PUSH_REPLIES,
+                       .last = batch->last,
+                       .end = batch->end,
+                       .events = batch->push.count};
+    voc_str_t expected = {source->expected, source->expected_len};
+    char cursor[VOC_REDIS_NUMBER];
+    voc_str_t next = {cursor, voc_redis_decimal(cursor, batch->last)};
 
-    *argv++ = p->loaded ? evalsha : eval;
-    argv->data = p->loaded ? voc_redis_push_sha1 : voc_redis_push_script;
-    argv->len = strlen(argv->data);
-    argv++;
-    *argv++ = keys;
-    *argv++ = p->options.key;
-    *argv++ = voc_pusher_source_key(p, source);
-    *argv++ = (voc_str_t){source->expected, source->expected_len};
-    *argv++ = (voc_str_t){cursor, voc_pusher_decimal(cursor, batch->last)};
-
-    for (i = 0; i < batch->count; i++) {
-        *argv++ = (voc_str_t){batch->data + from, batch->ends[i] - from};
-        from = batch->ends[i];
-    }
-
-    sent.last = batch->last;
-    sent.end = batch->end;
-    sent.events = batch->count;
-
-    if (voc_pusher_command(p, &sent, VOC_PUSHER_ARGS + batch->count,
-                           p->argv) != 0) {
+    if (voc_redis_push_end(&batch->push, p->options.key,
+                           voc_pusher_source_key(p, source), expected,
+                           next) != 0) {
+        voc_pusher_no_memory(p);
         return -1;
     }
 
-    memcpy(source->expected, cursor, sizeof(cursor));
-    source->expected_len = p->argv[VOC_PUSHER_ARGS - 1].len;
+    sent.buffer = batch->push.buffer;
+    if (voc_pusher_enqueue(p, &sent) != 0) {
+        return -1;
+    }
 
-    p->loaded = 1;
+    memcpy(source->expected, cursor, next.len);
+    source->expected_len = next.len;
+
     p->in_flight++;
     voc_pusher_gather(p);
-    batch->count = 0;
-
-    if (batch->size > VOC_PUSHER_BATCH_BYTES) {
-        voc_batch_shrink(batch);
-    }
+    memset(&batch->push, 0, sizeof(batch->push));
 
     return 0;
 }
@@ -257,12 +197,11 @@ static void
 voc_pusher_delete_cursor(voc_pusher_t *p)
 {
     voc_str_t id = {p->cursors[0], VOC_JOURNAL_ID_LEN};
-    voc_sent_t sent = {.type = VOC_SENT_DEL};
     voc_str_t argv[2] = {voc_str("DEL"), {p->cursor_key, 0}};
 
     argv[1].len = voc_redis_cursor_key(p->cursor_key, p->options.key, id);
 
-    if (voc_pusher_command(p, &sent, 2, argv) == 0) {
+    if (voc_pusher_command(p, VOC_SENT_DEL, 2, argv) == 0) {
         p->deleting = 1;
     }
 }
@@ -271,7 +210,7 @@ static int
 voc_pusher_gathers(const voc_pusher_t *p)
 {
     return p->source == &p->live && p->now < p->gather_until &&
-           p->batch.count < p->gather;
+           p->batch.push.count < p->gather;
 }
 
 /* Until there is more, or enough where a batch gathers. */
@@ -282,13 +221,23 @@ voc_pusher_sleep(voc_pusher_t *p)
     uint64_t seq = source->read;
 
     if (voc_pusher_gathers(p)) {
-        seq += p->gather - p->batch.count - 1;
+        seq += p->gather - p->batch.push.count - 1;
         voc_pusher_again(p, p->gather_until - p->now);
     }
 
     p->asleep = voc_journal_sleep(source->journal, seq);
     if (!p->asleep) {
         voc_pusher_again(p, 0);
+    }
+}
+
+/* Who has been idle for a while needs no large buffers. */
+static void
+voc_pusher_shrink(voc_pusher_t *p)
+{
+    if (p->now >= p->sent_at + VOC_PUSHER_RESCAN) {
+        voc_redis_buffer_free(&p->batch.push.buffer);
+        voc_redis_buffer_free(&p->spare);
     }
 }
 
@@ -315,7 +264,7 @@ voc_pusher_idle(voc_pusher_t *p)
     }
 
     voc_pusher_up(p);
-    voc_batch_shrink(&p->batch);
+    voc_pusher_shrink(p);
     voc_pusher_sleep(p);
 
     return 0;
@@ -339,7 +288,7 @@ voc_pusher_send(voc_pusher_t *p)
             return rc;
         }
 
-        if (p->batch.count == 0 ||
+        if (p->batch.push.count == 0 ||
             (rc != VOC_FILL_FULL && p->in_flight > 0)) {
             return rc;
         }
@@ -381,7 +330,7 @@ voc_pusher_work(voc_pusher_t *p)
         return 0;
 
     case VOC_FILL_EMPTY:
-        return p->in_flight == 0 && p->batch.count == 0 ? voc_pusher_idle(p)
+        return p->in_flight == 0 && p->batch.push.count == 0 ? voc_pusher_idle(p)
                                                         : 0;
     default:
         return 0;

@@ -10,8 +10,8 @@ voc_pusher_forget_sent(voc_pusher_t *p)
     unsigned i;
 
     for (i = 0; i < p->sent_n; i++) {
-        voc_redis_free(
-            &p->sent[(p->sent_first + i) % VOC_PUSHER_SENT].command);
+        voc_redis_buffer_free(
+            &p->sent[(p->sent_first + i) % VOC_PUSHER_SENT].buffer);
     }
 
     p->sent_first = 0;
@@ -40,9 +40,7 @@ voc_pusher_disconnect(voc_pusher_t *p, int told, uint64_t delay)
 
     p->failure = VOC_REPLY_OK;
     p->realign = 0;
-    p->loaded = 0;
     p->small = 1;
-    p->noscripts = 0;
     p->realigns = 0;
 
     voc_pusher_awake(p);
@@ -84,24 +82,14 @@ voc_pusher_no_memory(voc_pusher_t *p)
 }
 
 int
-voc_pusher_command(voc_pusher_t *p, const voc_sent_t *what, unsigned argc,
-                   const voc_str_t *argv)
+voc_pusher_enqueue(voc_pusher_t *p, const voc_sent_t *what)
 {
-    voc_sent_t *sent;
-
     if (p->sent_n == VOC_PUSHER_SENT) {
         voc_pusher_no_memory(p);
         return -1;
     }
 
-    sent = &p->sent[(p->sent_first + p->sent_n) % VOC_PUSHER_SENT];
-    *sent = *what;
-    sent->command = voc_redis_format(argc, argv);
-
-    if (sent->command.data == NULL) {
-        voc_pusher_no_memory(p);
-        return -1;
-    }
+    p->sent[(p->sent_first + p->sent_n) % VOC_PUSHER_SENT] = *what;
 
     if (p->sent_n++ == 0) {
         p->since = p->now;
@@ -110,17 +98,55 @@ voc_pusher_command(voc_pusher_t *p, const voc_sent_t *what, unsigned argc,
     return 0;
 }
 
+int
+voc_pusher_command(voc_pusher_t *p, voc_sent_e type, unsigned argc,
+                   const voc_str_t *argv)
+{
+    voc_sent_t sent = {.type = type, .replies = 1};
+
+    if (voc_redis_append(&sent.buffer, argc, argv) != 0) {
+        voc_pusher_no_memory(p);
+        return -1;
+    }
+
+    if (voc_pusher_enqueue(p, &sent) != 0) {
+        voc_redis_buffer_free(&sent.buffer);
+        return -1;
+    }
+
+    return 0;
+}
+
+/* The largest buffers are kept for the next batch. */
+static void
+voc_pusher_written(voc_pusher_t *p, voc_sent_t *sent)
+{
+    voc_redis_buffer_t buffer = p->spare;
+
+    if (sent->buffer.size > p->spare.size) {
+        p->spare = sent->buffer;
+        sent->buffer = buffer;
+    }
+
+    voc_redis_buffer_free(&sent->buffer);
+    p->written++;
+    p->written_part = 0;
+}
+
 void
 voc_pusher_flush(voc_pusher_t *p)
 {
     ssize_t n;
+    size_t from;
     voc_sent_t *sent;
 
     while (p->written < p->sent_n) {
         sent = &p->sent[(p->sent_first + p->written) % VOC_PUSHER_SENT];
 
-        n = p->ops.send(p->ctx, sent->command.data + p->written_part,
-                        sent->command.len - p->written_part);
+        from = sent->buffer.start + p->written_part;
+
+        n = p->ops.send(p->ctx, sent->buffer.data + from,
+                        sent->buffer.end - from);
         if (n < 0) {
             voc_pusher_lost(p, 0, VOC_TROUBLE_CONNECTION,
                             "sending failed, the connection is lost");
@@ -137,10 +163,8 @@ voc_pusher_flush(voc_pusher_t *p)
 
         p->written_part += (size_t)n;
 
-        if (p->written_part >= sent->command.len) {
-            voc_redis_free(&sent->command);
-            p->written++;
-            p->written_part = 0;
+        if (from + (size_t)n >= sent->buffer.end) {
+            voc_pusher_written(p, sent);
         }
     }
 }
@@ -150,8 +174,6 @@ void
 voc_pusher_greet(voc_pusher_t *p)
 {
     char db[16];
-    voc_sent_t select = {.type = VOC_SENT_SELECT};
-    voc_sent_t role = {.type = VOC_SENT_ROLE};
     voc_str_t select_argv[2] = {voc_str("SELECT"), {db, 0}};
     voc_str_t role_argv[1] = {voc_str("ROLE")};
 
@@ -160,12 +182,12 @@ voc_pusher_greet(voc_pusher_t *p)
     if (p->options.db != 0) {
         select_argv[1].len =
             (size_t)snprintf(db, sizeof(db), "%u", p->options.db);
-        if (voc_pusher_command(p, &select, 2, select_argv) != 0) {
+        if (voc_pusher_command(p, VOC_SENT_SELECT, 2, select_argv) != 0) {
             return;
         }
     }
 
-    voc_pusher_command(p, &role, 1, role_argv);
+    voc_pusher_command(p, VOC_SENT_ROLE, 1, role_argv);
 }
 
 void
@@ -173,7 +195,6 @@ voc_pusher_login(voc_pusher_t *p)
 {
     unsigned argc = 0;
     voc_str_t argv[3];
-    voc_sent_t sent = {.type = VOC_SENT_AUTH};
 
     if (p->options.password.data == NULL) {
         voc_pusher_greet(p);
@@ -189,16 +210,15 @@ voc_pusher_login(voc_pusher_t *p)
     argv[argc++] = p->options.password;
 
     p->phase = VOC_PHASE_AUTH;
-    voc_pusher_command(p, &sent, argc, argv);
+    voc_pusher_command(p, VOC_SENT_AUTH, argc, argv);
 }
 
 void
 voc_pusher_ping(voc_pusher_t *p)
 {
     voc_str_t argv[1] = {voc_str("PING")};
-    voc_sent_t sent = {.type = VOC_SENT_PING};
 
-    voc_pusher_command(p, &sent, 1, argv);
+    voc_pusher_command(p, VOC_SENT_PING, 1, argv);
 }
 
 void

@@ -6,13 +6,11 @@
 
 #include "voc_json.h"
 #include "voc_pusher.h"
-#include "voc_redis.h"
+#include "voc_redis_push.h"
 
 #define VOC_PUSHER_SMALL   10  /* events of the first batch after an error */
 #define VOC_PUSHER_SENT    16  /* commands without an answer, at most */
 #define VOC_PUSHER_CURSORS 64  /* retired journals' cursors to be deleted */
-#define VOC_PUSHER_ARGS    7   /* of a batch, before its events */
-#define VOC_PUSHER_NUMBER  20  /* digits of a sequence number */
 #define VOC_PUSHER_BUSY    10  /* ms until a journal's lock is tried again */
 #define VOC_PUSHER_LINE    512 /* bytes of a log line */
 
@@ -29,20 +27,23 @@ typedef enum {
     VOC_SENT_AUTH,
     VOC_SENT_SELECT,
     VOC_SENT_ROLE,
-    VOC_SENT_INIT, /* the cursor, where there is none */
-    VOC_SENT_GET,  /* the cursor */
+    VOC_SENT_RIGHTS, /* may we take back a batch? */
+    VOC_SENT_INIT,   /* the cursor, where there is none */
+    VOC_SENT_GET,    /* the cursor */
     VOC_SENT_PUSH,
-    VOC_SENT_DEL, /* a retired journal's cursor */
+    VOC_SENT_DEL,    /* a retired journal's cursor */
     VOC_SENT_PING
 } voc_sent_e;
 
-/* A command on its way, until its answer is there. */
+/* A command or a transaction on its way, until its answer is there. */
 typedef struct {
     voc_sent_e type;
-    voc_redis_command_t command; /* freed once all of it is written */
-    uint64_t last;               /* VOC_SENT_PUSH: its last event, */
-    uint64_t end;                /* where that ends in the journal, */
-    unsigned events;             /* and how many there are */
+    voc_redis_buffer_t buffer; /* freed once all of it is written */
+    unsigned replies;          /* still to come */
+    int refused;               /* one of them was an error */
+    uint64_t last;             /* VOC_SENT_PUSH: its last event, */
+    uint64_t end;              /* where that ends in the journal, */
+    unsigned events;           /* and how many there are */
 } voc_sent_t;
 
 /* Reasons for not pushing: each is logged once, until events flow again. */
@@ -81,18 +82,15 @@ typedef struct {
     uint64_t ack; /* to be acknowledged; 0: nothing */
     uint64_t ack_end;
     char
-        expected[VOC_PUSHER_NUMBER]; /* Redis' cursor before the next batch */
+        expected[VOC_REDIS_NUMBER]; /* Redis' cursor before the next batch */
     size_t expected_len;
 } voc_source_t;
 
-/* The batch that gathers: sealed events, one behind the other. */
+/* The batch that gathers. */
 typedef struct {
-    char *data;
-    size_t size;
-    unsigned count;
-    uint64_t last;
-    uint64_t end;                         /* of the last one's record */
-    size_t ends[VOC_PUSHER_BATCH_EVENTS]; /* in data */
+    voc_redis_push_t push;
+    uint64_t last; /* its last event, */
+    uint64_t end;  /* and where that ends in the journal */
 } voc_batch_t;
 
 struct voc_pusher_s {
@@ -107,12 +105,11 @@ struct voc_pusher_s {
     voc_sent_t sent[VOC_PUSHER_SENT]; /* a ring */
     unsigned sent_first;
     unsigned sent_n;
-    unsigned written;    /* of them, whole commands */
+    unsigned written;    /* of them, whole ones */
     size_t written_part; /* bytes of the next one */
     unsigned in_flight;  /* batches */
     int getting;         /* the cursor */
     int deleting;        /* cursors[0] */
-    int loaded;          /* Redis has the script */
     int small;           /* the next batch comes after an error */
     int rediscover;
     voc_reply_e failure; /* VOC_REPLY_OK: none; else no more is sent, */
@@ -132,7 +129,6 @@ struct voc_pusher_s {
 
     unsigned backoffs; /* since the last success */
     unsigned holds;
-    unsigned noscripts;
     unsigned realigns;
     unsigned troubles; /* logged, a bit each */
     int was_up;
@@ -148,7 +144,7 @@ struct voc_pusher_s {
     int asleep;
 
     voc_batch_t batch;
-    voc_str_t argv[VOC_PUSHER_ARGS + VOC_PUSHER_BATCH_EVENTS];
+    voc_redis_buffer_t spare; /* for the next batch */
     char cursors[VOC_PUSHER_CURSORS][VOC_JOURNAL_ID_LEN];
     unsigned ncursors;
     char *cursor_key; /* scratch */
@@ -171,9 +167,11 @@ void voc_pusher_login(voc_pusher_t *p);
 /* Database and role. */
 void voc_pusher_greet(voc_pusher_t *p);
 void voc_pusher_ping(voc_pusher_t *p);
-/* 0, or -1: no memory, the pusher holds. */
-int voc_pusher_command(voc_pusher_t *p, const voc_sent_t *what, unsigned argc,
+/* Both: 0, or -1: no memory, the pusher holds. */
+int voc_pusher_command(voc_pusher_t *p, voc_sent_e type, unsigned argc,
                        const voc_str_t *argv);
+/* The buffer is taken over if it succeeds. */
+int voc_pusher_enqueue(voc_pusher_t *p, const voc_sent_t *what);
 void voc_pusher_flush(voc_pusher_t *p);
 /* Bytes received; 0, or -1 where the connection is given up. */
 int voc_pusher_take(voc_pusher_t *p, const char *data, size_t len);
@@ -193,8 +191,6 @@ int voc_pusher_reply(voc_pusher_t *p, const voc_redis_reply_t *reply);
 void voc_pusher_act(voc_pusher_t *p);
 
 /* voc_pusher_source.c */
-/* Writes up to VOC_PUSHER_NUMBER digits, no NUL; returns how many. */
-size_t voc_pusher_decimal(char *out, uint64_t number);
 void voc_pusher_sources(voc_pusher_t *p);
 /* Forget what was read behind the cursor; it is asked for again. */
 void voc_pusher_restart(voc_pusher_t *p);

@@ -46,7 +46,6 @@ voc_pusher_trouble_of(voc_reply_e action)
     case VOC_REPLY_REDISCOVER:
         return VOC_TROUBLE_REDISCOVER;
     case VOC_REPLY_HOLD:
-    case VOC_REPLY_NOSCRIPT:
         return VOC_TROUBLE_HOLD;
     case VOC_REPLY_DENIED:
         return VOC_TROUBLE_DENIED;
@@ -71,7 +70,6 @@ voc_pusher_leave(voc_pusher_t *p, voc_reply_e action)
 
     case VOC_REPLY_HOLD:
     case VOC_REPLY_BLOCKED:
-    case VOC_REPLY_NOSCRIPT:
         delay = voc_pusher_hold(p);
         break;
 
@@ -169,17 +167,12 @@ voc_pusher_error(voc_pusher_t *p, voc_sent_e type, voc_str_t error)
     action = voc_redis_error(error);
     voc_pusher_error_text(p, error, text);
 
-    if (action == VOC_REPLY_NOSCRIPT && type != VOC_SENT_PUSH) {
-        action = VOC_REPLY_BLOCKED;
-    }
-
     if (type == VOC_SENT_DEL && voc_pusher_undeleted(p, action, text)) {
         return 0;
     }
 
     /* what follows an error in a pipeline is only its consequence */
-    if (p->failure == VOC_REPLY_OK &&
-        (action != VOC_REPLY_NOSCRIPT || p->noscripts > 0)) {
+    if (p->failure == VOC_REPLY_OK) {
         voc_pusher_blame(p, action, text);
     }
 
@@ -208,7 +201,6 @@ voc_pusher_confirmed(voc_pusher_t *p, const voc_sent_t *sent)
 
     p->backoffs = 0;
     p->holds = 0;
-    p->noscripts = 0;
     p->realigns = 0;
 
     if (p->failure == VOC_REPLY_OK) {
@@ -217,18 +209,23 @@ voc_pusher_confirmed(voc_pusher_t *p, const voc_sent_t *sent)
     }
 }
 
+/* What EXEC answers: RPUSH's error, or the commit's answer. */
 static int
 voc_pusher_pushed(voc_pusher_t *p, const voc_sent_t *sent,
                   const voc_redis_reply_t *reply)
 {
-    char cursor[VOC_PUSHER_NUMBER + 1];
+    char cursor[VOC_REDIS_NUMBER];
     voc_str_t expected = {cursor, 0};
 
-    if (reply->type != VOC_REDIS_STRING) {
+    if (reply->type != VOC_REDIS_ARRAY || reply->text.data == NULL) {
         return voc_pusher_unexpected(p);
     }
 
-    expected.len = voc_pusher_decimal(cursor, sent->last);
+    if (reply->text_type == VOC_REDIS_ERROR) {
+        return voc_pusher_error(p, sent->type, reply->text);
+    }
+
+    expected.len = voc_redis_decimal(cursor, sent->last);
 
     if (!reply->cut && voc_str_equal(reply->text, expected)) {
         voc_pusher_confirmed(p, sent);
@@ -279,6 +276,10 @@ voc_pusher_answer(voc_pusher_t *p, const voc_sent_t *sent,
     case VOC_SENT_ROLE:
         return voc_pusher_role(p, reply);
 
+    case VOC_SENT_RIGHTS:
+        /* an error in it is the list's, which a batch will meet too */
+        return reply->type == VOC_REDIS_ARRAY ? 0 : voc_pusher_unexpected(p);
+
     case VOC_SENT_INIT:
         return reply->type == VOC_REDIS_STATUS || reply->type == VOC_REDIS_NIL
                    ? 0
@@ -314,24 +315,53 @@ voc_pusher_answer(voc_pusher_t *p, const voc_sent_t *sent,
     return 0;
 }
 
+/* Of a transaction: +OK for MULTI, +QUEUED for what is in it, or an error. */
+static int
+voc_pusher_queued(voc_pusher_t *p, voc_sent_t *sent,
+                  const voc_redis_reply_t *reply)
+{
+    sent->replies--;
+
+    if (reply->type == VOC_REDIS_STATUS) {
+        return 0;
+    }
+
+    if (reply->type != VOC_REDIS_ERROR) {
+        return voc_pusher_unexpected(p);
+    }
+
+    if (sent->refused) {
+        return 0;
+    }
+
+    sent->refused = 1;
+
+    return voc_pusher_error(p, sent->type, reply->text);
+}
+
 int
 voc_pusher_reply(voc_pusher_t *p, const voc_redis_reply_t *reply)
 {
-    voc_sent_t sent;
+    voc_sent_t sent, *first = &p->sent[p->sent_first];
 
     /* nothing asked, or the answer came before the question was out */
-    if (p->written == 0) {
+    if (p->written == 0 && (p->written_part == 0 || first->replies == 1)) {
         if (reply->type == VOC_REDIS_ERROR) {
             return voc_pusher_early(p, reply->text);
         }
         return voc_pusher_unexpected(p);
     }
 
-    sent = p->sent[p->sent_first];
+    p->since = p->now;
+
+    if (first->replies > 1) {
+        return voc_pusher_queued(p, first, reply);
+    }
+
+    sent = *first;
     p->sent_first = (p->sent_first + 1) % VOC_PUSHER_SENT;
     p->sent_n--;
     p->written--;
-    p->since = p->now;
 
     if (sent.type == VOC_SENT_PUSH) {
         p->in_flight--;
@@ -339,11 +369,12 @@ voc_pusher_reply(voc_pusher_t *p, const voc_redis_reply_t *reply)
         p->getting = 0;
     }
 
-    if (reply->type == VOC_REDIS_ERROR) {
-        return voc_pusher_error(p, sent.type, reply->text);
+    if (reply->type != VOC_REDIS_ERROR) {
+        return voc_pusher_answer(p, &sent, reply);
     }
 
-    return voc_pusher_answer(p, &sent, reply);
+    /* EXEC says again that it does nothing */
+    return sent.refused ? 0 : voc_pusher_error(p, sent.type, reply->text);
 }
 
 void
@@ -364,13 +395,6 @@ voc_pusher_act(voc_pusher_t *p)
         }
         return;
 
-    case VOC_REPLY_NOSCRIPT:
-        p->loaded = 0;
-        if (p->noscripts++ > 0) {
-            p->paused_until = p->now + voc_pusher_hold(p);
-        }
-        return;
-
     case VOC_REPLY_BACKOFF:
         p->paused_until = p->now + voc_pusher_backoff(p);
         break;
@@ -385,6 +409,5 @@ voc_pusher_act(voc_pusher_t *p)
         return;
     }
 
-    p->loaded = 0;
     p->small = 1;
 }

@@ -9,35 +9,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-size_t
-voc_pusher_decimal(char *out, uint64_t number)
-{
-    char digits[VOC_PUSHER_NUMBER];
-    size_t i, n = 0;
-
-    do {
-        digits[n++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number != 0);
-
-    for (i = 0; i < n; i++) {
-        out[i] = digits[n - 1 - i];
-    }
-
-    return n;
-}
-
-/* Only as voc_pusher_decimal() writes it; 1 or 0. */
+/* Only as voc_redis_decimal() writes it; 1 or 0. */
 static int
 voc_pusher_number(const voc_redis_reply_t *reply, uint64_t *number)
 {
     size_t i;
-    char again[VOC_PUSHER_NUMBER];
+    char again[VOC_REDIS_NUMBER];
     voc_str_t text = reply->text, same = {again, 0};
 
     *number = 0;
 
-    if (reply->cut || text.len == 0 || text.len > VOC_PUSHER_NUMBER) {
+    if (reply->cut || text.len == 0 || text.len > VOC_REDIS_NUMBER) {
         return 0;
     }
 
@@ -50,7 +32,7 @@ voc_pusher_number(const voc_redis_reply_t *reply, uint64_t *number)
     }
 
     /* leading zeros, and what does not fit into 64 bits */
-    same.len = voc_pusher_decimal(again, *number);
+    same.len = voc_redis_decimal(again, *number);
 
     return voc_str_equal(text, same);
 }
@@ -69,7 +51,7 @@ voc_pusher_awake(voc_pusher_t *p)
 void
 voc_pusher_restart(voc_pusher_t *p)
 {
-    p->batch.count = 0;
+    p->batch.push.count = 0;
     p->gather_until = 0;
     p->live.begun = 0;
     p->left.begun = 0;
@@ -136,7 +118,7 @@ voc_pusher_drop_leftover(voc_pusher_t *p)
 
     if (p->source == &p->left) {
         p->source = NULL;
-        p->batch.count = 0;
+        p->batch.push.count = 0;
     }
 }
 
@@ -214,7 +196,7 @@ voc_pusher_sources(voc_pusher_t *p)
     if (p->left.recovered && p->in_flight == 0 && !p->getting) {
         p->source = &p->left;
         p->live.begun = 0;
-        p->batch.count = 0;
+        p->batch.push.count = 0;
     }
 }
 
@@ -258,12 +240,41 @@ voc_pusher_source_key(voc_pusher_t *p, const voc_source_t *source)
     return key;
 }
 
+/*
+ * What the commit does after RPUSH, on a list that it leaves as it is: who
+ * may not take a batch back must not push one.
+ */
+static int
+voc_pusher_rights(voc_pusher_t *p)
+{
+    voc_sent_t sent = {.type = VOC_SENT_RIGHTS, .replies = 4};
+    voc_str_t list = p->options.key;
+    voc_str_t multi[] = {voc_str("MULTI")};
+    voc_str_t last[] = {voc_str("LINDEX"), list, voc_str("-1")};
+    voc_str_t trim[] = {voc_str("LTRIM"), list, voc_str("0"), voc_str("-1")};
+    voc_str_t exec[] = {voc_str("EXEC")};
+
+    if (voc_redis_append(&sent.buffer, 1, multi) == 0 &&
+        voc_redis_append(&sent.buffer, 3, last) == 0 &&
+        voc_redis_append(&sent.buffer, 4, trim) == 0 &&
+        voc_redis_append(&sent.buffer, 1, exec) == 0) {
+        if (voc_pusher_enqueue(p, &sent) == 0) {
+            return 0;
+        }
+    } else {
+        voc_pusher_no_memory(p);
+    }
+
+    voc_redis_buffer_free(&sent.buffer);
+
+    return -1;
+}
+
 void
 voc_pusher_ask(voc_pusher_t *p)
 {
     voc_source_t *source = p->source;
     voc_journal_status_t status;
-    voc_sent_t sent = {.type = VOC_SENT_GET};
     voc_str_t argv[2] = {voc_str("GET")};
 
     /*
@@ -277,7 +288,8 @@ voc_pusher_ask(voc_pusher_t *p)
 
     argv[1] = voc_pusher_source_key(p, source);
 
-    if (voc_pusher_command(p, &sent, 2, argv) == 0) {
+    if (voc_pusher_rights(p) == 0 &&
+        voc_pusher_command(p, VOC_SENT_GET, 2, argv) == 0) {
         p->getting = 1;
     }
 }
@@ -290,9 +302,8 @@ voc_pusher_ask(voc_pusher_t *p)
 static void
 voc_pusher_init_cursor(voc_pusher_t *p)
 {
-    char number[VOC_PUSHER_NUMBER];
+    char number[VOC_REDIS_NUMBER];
     voc_source_t *source = p->source;
-    voc_sent_t sent = {.type = VOC_SENT_INIT};
     voc_str_t argv[4] = {voc_str("SET"), {0}, {number, 0}, voc_str("NX")};
 
     if (source->confirmed > 0 && !source->missing) {
@@ -306,9 +317,9 @@ voc_pusher_init_cursor(voc_pusher_t *p)
     }
 
     argv[1] = voc_pusher_source_key(p, source);
-    argv[2].len = voc_pusher_decimal(number, source->confirmed);
+    argv[2].len = voc_redis_decimal(number, source->confirmed);
 
-    if (voc_pusher_command(p, &sent, 4, argv) == 0) {
+    if (voc_pusher_command(p, VOC_SENT_INIT, 4, argv) == 0) {
         voc_pusher_ask(p);
     }
 }
@@ -365,7 +376,7 @@ voc_pusher_begin(voc_pusher_t *p, const voc_redis_reply_t *reply)
         source->confirmed = sure;
     }
 
-    p->batch.count = 0;
+    p->batch.push.count = 0;
     voc_journal_seek(&source->reader, source->journal, cursor);
 }
 

@@ -2,23 +2,9 @@
 
 #include "voc_redis.h"
 
-#include <limits.h>
 #include <stdlib.h>
 
 #include <hiredis/hiredis.h>
-
-const char voc_redis_push_script[] =
-    "local cursor = redis.call('GET', KEYS[2]) or ''\n"
-    "if cursor ~= ARGV[1] then\n"
-    "    return cursor\n"
-    "end\n"
-    "redis.call('SET', KEYS[2], cursor, 'XX')\n"
-    "redis.call('RPUSH', KEYS[1], unpack(ARGV, 3))\n"
-    "redis.call('SET', KEYS[2], ARGV[2])\n"
-    "return ARGV[2]\n";
-
-const char voc_redis_push_sha1[41] =
-    "fb5c67d4e08f339183eea9960efa1b1e003fd13d";
 
 typedef struct {
     voc_str_t text; /* whole words */
@@ -56,8 +42,6 @@ static const voc_redis_row_t voc_redis_rows[] = {
     {voc_str("ERR unknown command"), VOC_REPLY_BLOCKED},
     {voc_str("MOVED"), VOC_REPLY_BLOCKED}, /* no cluster support */
     {voc_str("ASK"), VOC_REPLY_BLOCKED},
-
-    {voc_str("NOSCRIPT"), VOC_REPLY_NOSCRIPT},
 };
 
 #define VOC_REDIS_ROWS (sizeof(voc_redis_rows) / sizeof(voc_redis_rows[0]))
@@ -86,10 +70,23 @@ voc_redis_row(const char *text, size_t len)
     return NULL;
 }
 
+static int
+voc_redis_wraps(voc_str_t error)
+{
+    static const voc_str_t err = voc_str("ERR "),
+                           abort = voc_str("EXECABORT ");
+
+    return (error.len >= err.len &&
+            memcmp(error.data, err.data, err.len) == 0) ||
+           (error.len >= abort.len &&
+            memcmp(error.data, abort.data, abort.len) == 0);
+}
+
 /*
- * A script's errors come wrapped: up to Redis 6 in "ERR Error running script
- * (call to f_<sha>): @user_script:1: -OOM ...".  So where the first word is
- * only ERR, every word of the text may be the one that counts.
+ * Some errors come wrapped: a script's up to Redis 6 in "ERR Error running
+ * script (call to f_<sha>): @user_script:1: -OOM ...", a transaction's in
+ * "EXECABORT Transaction discarded because of: OOM ...".  So behind these
+ * words every one of the text may be the one that counts.
  */
 voc_reply_e
 voc_redis_error(voc_str_t error)
@@ -107,7 +104,7 @@ voc_redis_error(voc_str_t error)
             return row->action;
         }
 
-        if (i == 0 && (error.len < 4 || memcmp(error.data, "ERR ", 4) != 0)) {
+        if (i == 0 && !voc_redis_wraps(error)) {
             break;
         }
     }
@@ -115,52 +112,90 @@ voc_redis_error(voc_str_t error)
     return VOC_REPLY_BLOCKED;
 }
 
-voc_redis_command_t
-voc_redis_format(unsigned argc, const voc_str_t *argv)
+size_t
+voc_redis_decimal(char *out, uint64_t number)
 {
+    char digits[VOC_REDIS_NUMBER];
+    size_t i, n = 0;
+
+    do {
+        digits[n++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+
+    for (i = 0; i < n; i++) {
+        out[i] = digits[n - 1 - i];
+    }
+
+    return n;
+}
+
+int
+voc_redis_reserve(voc_redis_buffer_t *buffer, size_t len)
+{
+    char *data;
+    size_t size = buffer->size * 2;
+
+    if (buffer->size - buffer->end >= len) {
+        return 0;
+    }
+
+    if (size < buffer->end + len) {
+        size = buffer->end + len;
+    }
+
+    data = realloc(buffer->data, size);
+    if (data == NULL) {
+        return -1;
+    }
+
+    buffer->data = data;
+    buffer->size = size;
+
+    return 0;
+}
+
+void
+voc_redis_buffer_free(voc_redis_buffer_t *buffer)
+{
+    free(buffer->data);
+    memset(buffer, 0, sizeof(*buffer));
+}
+
+int
+voc_redis_append(voc_redis_buffer_t *buffer, unsigned argc,
+                 const voc_str_t *argv)
+{
+    int rc = -1;
+    char *command;
     long long len;
     unsigned i;
-    size_t *lens;
-    const char **args;
-    voc_redis_command_t command = {NULL, 0};
+    size_t lens[VOC_REDIS_ARGS_MAX];
+    const char *args[VOC_REDIS_ARGS_MAX];
 
-    if (argc == 0 || argc > INT_MAX) {
-        return command;
+    if (argc == 0 || argc > VOC_REDIS_ARGS_MAX) {
+        return -1;
     }
-
-    args = malloc(argc * (sizeof(char *) + sizeof(size_t)));
-    if (args == NULL) {
-        return command;
-    }
-
-    lens = (size_t *)(void *)(args + argc);
 
     for (i = 0; i < argc; i++) {
         args[i] = argv[i].data != NULL ? argv[i].data : "";
         lens[i] = argv[i].len;
     }
 
-    len = redisFormatCommandArgv(&command.data, (int)argc, args, lens);
-
+    len = redisFormatCommandArgv(&command, (int)argc, args, lens);
     if (len < 0) {
-        command.data = NULL;
-    } else {
-        command.len = (size_t)len;
+        return -1;
     }
 
-    free(args);
-
-    return command;
-}
-
-void
-voc_redis_free(voc_redis_command_t *command)
-{
-    if (command->data != NULL) {
-        redisFreeCommand(command->data);
-        command->data = NULL;
-        command->len = 0;
+    if (voc_redis_reserve(buffer, (size_t)len) == 0) {
+        memcpy(buffer->data + buffer->end, command, (size_t)len);
+        buffer->end += (size_t)len;
+        rc = 0;
     }
+
+    redisFreeCommand(command);
+
+    return rc;
 }
 
 /* Redis hashes what stands between the first '{' and the next '}', if any. */
@@ -258,7 +293,7 @@ voc_redis_object(const redisReadTask *task)
 
     if (task->parent == NULL) {
         reader->reply.type = voc_redis_type(task->type);
-        reader->reply.text.data = reader->text;
+        reader->reply.text.data = NULL;
         reader->reply.text.len = 0;
         reader->reply.cut = 0;
     }
@@ -271,8 +306,10 @@ voc_redis_string(const redisReadTask *task, char *text, size_t len)
 {
     voc_redis_reader_t *reader = voc_redis_object(task);
 
-    if (task->parent == NULL ||
-        (task->parent->parent == NULL && task->idx == 0)) {
+    if (reader->reply.text.data == NULL &&
+        (task->parent == NULL || task->parent->parent == NULL)) {
+        reader->reply.text_type = voc_redis_type(task->type);
+        reader->reply.text.data = reader->text;
         reader->reply.cut = len > sizeof(reader->text);
         reader->reply.text.len =
             reader->reply.cut ? sizeof(reader->text) : len;

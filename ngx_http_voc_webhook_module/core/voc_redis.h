@@ -16,32 +16,35 @@ typedef enum {
     VOC_REPLY_HOLD,      /* 1 to 30 s, stay connected */
     VOC_REPLY_DENIED,    /* credentials or permissions: at least 30 s, alert */
     VOC_REPLY_BLOCKED,   /* wrong type and the like: hold the queue, alert */
-    VOC_REPLY_NOSCRIPT,  /* send the script itself */
     VOC_REPLY_CLOSE      /* protocol error: close, never reuse */
 } voc_reply_e;
 
 /* The action for an error reply, without its leading '-'. */
 voc_reply_e voc_redis_error(voc_str_t error);
 
-/*
- * One batch, atomic, repeatable and fenced: if the cursor is expected, RPUSH
- * all and SET the cursor.  Answers with the cursor as it stands afterwards,
- * "" for none: anything but the new one means that nothing was pushed.  The
- * SET before RPUSH changes nothing: where the user may not SET, the script
- * has to fail before it has pushed, or each try would push once more.
- *   KEYS  list, cursor    ARGV  expected cursor, new cursor, event ...
- */
-extern const char voc_redis_push_script[];
-extern const char voc_redis_push_sha1[41]; /* lower case, NUL at the end */
+/* ---- commands ---------------------------------------------------------- */
 
-/* A command in RESP, ready to send.  Freed with voc_redis_free(). */
+#define VOC_REDIS_NUMBER   20 /* digits of a number */
+#define VOC_REDIS_ARGS_MAX 16 /* words of a command, but for RPUSH */
+
+/* Numbers are strings in RESP.  Writes up to VOC_REDIS_NUMBER digits, no NUL;
+ * returns how many. */
+size_t voc_redis_decimal(char *out, uint64_t number);
+
+/* Commands in RESP, to be sent.  All zero: an empty one. */
 typedef struct {
-    char *data; /* NULL: no memory */
-    size_t len;
-} voc_redis_command_t;
+    char *data;  /* malloc()ed; NULL: nothing yet */
+    size_t size; /* of data */
+    size_t start, end; /* where the commands are in it */
+} voc_redis_buffer_t;
 
-voc_redis_command_t voc_redis_format(unsigned argc, const voc_str_t *argv);
-void voc_redis_free(voc_redis_command_t *command);
+/* Room for so many bytes behind its end; 0, or -1: no memory. */
+int voc_redis_reserve(voc_redis_buffer_t *buffer, size_t len);
+/* One more command, of up to VOC_REDIS_ARGS_MAX words; 0, or -1: no memory,
+ * and nothing is changed. */
+int voc_redis_append(voc_redis_buffer_t *buffer, unsigned argc,
+                     const voc_str_t *argv);
+void voc_redis_buffer_free(voc_redis_buffer_t *buffer);
 
 /* 1 where a list may have this name: a '}' that closes no hash tag leaves no
  * name for a cursor in the list's slot. */
@@ -65,9 +68,10 @@ typedef enum {
 
 #define VOC_REDIS_TEXT_MAX 512 /* bytes kept of a reply's text */
 
-/* Of an array only the first element's text is kept, if it is a string. */
+/* Of an array only its first text is kept; no data: it has none. */
 typedef struct {
     voc_redis_type_e type;
+    voc_redis_type_e text_type; /* of an array: STRING, STATUS or ERROR */
     voc_str_t text; /* len is at most VOC_REDIS_TEXT_MAX */
     int cut;        /* there was more of it */
 } voc_redis_reply_t;
