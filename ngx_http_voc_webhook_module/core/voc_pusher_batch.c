@@ -136,24 +136,44 @@ voc_batch_fill(voc_pusher_t *p)
     return VOC_FILL_FULL;
 }
 
+/* Events per millisecond, over a moment that ends now. */
+static uint64_t
+voc_pusher_rate(voc_pusher_t *p, unsigned events)
+{
+    uint64_t ms = p->now - p->recent_since;
+
+    p->recent += events;
+
+    if (ms >= VOC_PUSHER_RECENT) {
+        p->rate = p->recent / ms;
+        p->recent = 0;
+        p->recent_since = p->now;
+    }
+
+    return p->rate;
+}
+
 /*
- * A batch costs us and Redis as much as several events.  So behind one the
- * next gathers for a moment, or until it is of a few.  Where many come, for
- * all of a longer moment: who is busy is late anyway.
+ * A batch wakes Redis and then us, which costs each of the two up to 0.1 ms.
+ * So behind one the next gathers: for a moment, or until it is of a few; where
+ * many come, for all of a longer one.  Longest where few come and time is
+ * short nevertheless: it is other work then, as handshakes, that is held up.
  */
 static void
-voc_pusher_gather(voc_pusher_t *p)
+voc_pusher_gather(voc_pusher_t *p, unsigned events)
 {
-    uint64_t ms = p->now > p->sent_at ? p->now - p->sent_at : 1;
+    uint64_t rate = voc_pusher_rate(p, events);
 
     p->sent_at = p->now;
+    p->gather = VOC_PUSHER_BATCH_EVENTS;
 
-    if (p->batch.push.count < VOC_PUSHER_MANY * ms) {
+    if (rate >= VOC_PUSHER_MANY) {
+        p->gather_until = p->now + VOC_PUSHER_GATHER_MANY;
+    } else if (rate < VOC_PUSHER_SOME && p->ops.busy(p->ctx)) {
+        p->gather_until = p->now + VOC_PUSHER_GATHER_BUSY;
+    } else {
         p->gather = VOC_PUSHER_FEW;
         p->gather_until = p->now + VOC_PUSHER_GATHER;
-    } else {
-        p->gather = VOC_PUSHER_BATCH_EVENTS;
-        p->gather_until = p->now + VOC_PUSHER_GATHER_MANY;
     }
 }
 
@@ -187,7 +207,7 @@ voc_batch_send(voc_pusher_t *p)
     source->expected_len = next.len;
 
     p->in_flight++;
-    voc_pusher_gather(p);
+    voc_pusher_gather(p, sent.events);
     memset(&batch->push, 0, sizeof(batch->push));
 
     return 0;
@@ -330,8 +350,9 @@ voc_pusher_work(voc_pusher_t *p)
         return 0;
 
     case VOC_FILL_EMPTY:
-        return p->in_flight == 0 && p->batch.push.count == 0 ? voc_pusher_idle(p)
-                                                        : 0;
+        return p->in_flight == 0 && p->batch.push.count == 0
+                   ? voc_pusher_idle(p)
+                   : 0;
     default:
         return 0;
     }

@@ -31,7 +31,7 @@ typedef enum {
     VOC_SENT_INIT,   /* the cursor, where there is none */
     VOC_SENT_GET,    /* the cursor */
     VOC_SENT_PUSH,
-    VOC_SENT_DEL,    /* a retired journal's cursor */
+    VOC_SENT_DEL, /* a retired journal's cursor */
     VOC_SENT_PING
 } voc_sent_e;
 
@@ -81,8 +81,7 @@ typedef struct {
     uint64_t skipped_end;
     uint64_t ack; /* to be acknowledged; 0: nothing */
     uint64_t ack_end;
-    char
-        expected[VOC_REDIS_NUMBER]; /* Redis' cursor before the next batch */
+    char expected[VOC_REDIS_NUMBER]; /* Redis' cursor before the next batch */
     size_t expected_len;
 } voc_source_t;
 
@@ -126,6 +125,9 @@ struct voc_pusher_s {
     uint64_t sent_at;      /* the last batch */
     uint64_t gather_until; /* no batch of less than gather events */
     unsigned gather;
+    uint64_t recent; /* events since, */
+    uint64_t recent_since;
+    uint64_t rate; /* ... and how many a ms before that */
 
     unsigned backoffs; /* since the last success */
     unsigned holds;

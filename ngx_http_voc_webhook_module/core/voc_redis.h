@@ -11,12 +11,13 @@
 /* What an answer asks of the pusher. */
 typedef enum {
     VOC_REPLY_OK,
-    VOC_REPLY_BACKOFF,   /* keep the events, try again soon on this connection */
-    VOC_REPLY_REDISCOVER,/* close, look again who the master is */
-    VOC_REPLY_HOLD,      /* 1 to 30 s, stay connected */
-    VOC_REPLY_DENIED,    /* credentials or permissions: at least 30 s, alert */
-    VOC_REPLY_BLOCKED,   /* wrong type and the like: hold the queue, alert */
-    VOC_REPLY_CLOSE      /* protocol error: close, never reuse */
+    VOC_REPLY_BACKOFF, /* keep the events, try again soon on this connection
+                        */
+    VOC_REPLY_REDISCOVER, /* close, look again who the master is */
+    VOC_REPLY_HOLD,       /* 1 to 30 s, stay connected */
+    VOC_REPLY_DENIED,  /* credentials or permissions: at least 30 s, alert */
+    VOC_REPLY_BLOCKED, /* wrong type and the like: hold the queue, alert */
+    VOC_REPLY_CLOSE    /* protocol error: close, never reuse */
 } voc_reply_e;
 
 /* The action for an error reply, without its leading '-'. */
@@ -33,8 +34,8 @@ size_t voc_redis_decimal(char *out, uint64_t number);
 
 /* Commands in RESP, to be sent.  All zero: an empty one. */
 typedef struct {
-    char *data;  /* malloc()ed; NULL: nothing yet */
-    size_t size; /* of data */
+    char *data;        /* malloc()ed; NULL: nothing yet */
+    size_t size;       /* of data */
     size_t start, end; /* where the commands are in it */
 } voc_redis_buffer_t;
 
@@ -72,8 +73,8 @@ typedef enum {
 typedef struct {
     voc_redis_type_e type;
     voc_redis_type_e text_type; /* of an array: STRING, STATUS or ERROR */
-    voc_str_t text; /* len is at most VOC_REDIS_TEXT_MAX */
-    int cut;        /* there was more of it */
+    voc_str_t text;             /* len is at most VOC_REDIS_TEXT_MAX */
+    int cut;                    /* there was more of it */
 } voc_redis_reply_t;
 
 typedef struct voc_redis_reader_s voc_redis_reader_t;

@@ -6,12 +6,13 @@
 
 /* "*1\r\n$5\r\nMULTI\r\n*<n>\r\n$5\r\nRPUSH\r\n$<n>\r\n<list>\r\n" */
 #define VOC_REDIS_PUSH_HEAD                                                  \
-    (sizeof("*1\r\n$5\r\nMULTI\r\n*\r\n$5\r\nRPUSH\r\n$\r\n\r\n") +              \
+    (sizeof("*1\r\n$5\r\nMULTI\r\n*\r\n$5\r\nRPUSH\r\n$\r\n\r\n") +          \
      2 * VOC_REDIS_NUMBER)
 
 const char voc_redis_commit_script[] =
     "if redis.call('LINDEX', KEYS[1], -1) ~= ARGV[4] then\n"
-    "    return redis.error_reply('ERR the list does not end with the batch')\n"
+    "    return redis.error_reply('ERR the list does not end with the "
+    "batch')\n"
     "end\n"
     "local cursor = redis.pcall('GET', KEYS[2]) or ''\n"
     "if cursor == ARGV[1] then\n"
@@ -114,10 +115,15 @@ voc_redis_push_end(voc_redis_push_t *push, voc_str_t list, voc_str_t cursor,
     char count[VOC_REDIS_NUMBER];
     voc_redis_buffer_t *buffer = &push->buffer;
     voc_str_t exec = voc_str("EXEC");
-    voc_str_t commit[] = {
-        voc_str("EVAL"), {voc_redis_commit_script, 0}, voc_str("2"), list,
-        cursor,          expected,                     next,         {count, 0},
-        {NULL, push->last_len}};
+    voc_str_t commit[] = {voc_str("EVAL"),
+                          {voc_redis_commit_script, 0},
+                          voc_str("2"),
+                          list,
+                          cursor,
+                          expected,
+                          next,
+                          {count, 0},
+                          {NULL, push->last_len}};
 
     commit[1].len = strlen(voc_redis_commit_script);
     commit[7].len = voc_redis_decimal(count, push->count);

@@ -41,7 +41,8 @@ typedef struct {
 } voc_redis_push_t;
 
 /* Room for an event of len bytes in all; 0, or -1: no memory. */
-int voc_redis_push_reserve(voc_redis_push_t *push, voc_str_t list, size_t len);
+int voc_redis_push_reserve(voc_redis_push_t *push, voc_str_t list,
+                           size_t len);
 
 /* Where the next event is to be written, behind a reserve: *room bytes. */
 char *voc_redis_push_next(voc_redis_push_t *push, size_t *room);

@@ -6,6 +6,8 @@
 #include "ngx_http_voc_webhook_module.h"
 
 #define NGX_HTTP_VOC_WEBHOOK_DRAIN 2000 /* ms to push at a graceful exit */
+#define NGX_HTTP_VOC_WEBHOOK_BUSY  50   /* percent of a CPU, */
+#define NGX_HTTP_VOC_WEBHOOK_BUSY_WINDOW 16 /* ... over so many ms at least */
 
 static void ngx_http_voc_webhook_wake_handler(ngx_event_t *ev);
 static void ngx_http_voc_webhook_push_timer_handler(ngx_event_t *ev);
@@ -93,6 +95,37 @@ ngx_http_voc_webhook_pusher_may_begin(void *ctx)
     ngx_http_voc_webhook_queue_t *queue = ctx;
 
     return ngx_http_voc_webhook_store_first(queue);
+}
+
+
+/* The worker's own time on the CPU, of all its queues. */
+
+static int
+ngx_http_voc_webhook_pusher_busy(void *ctx)
+{
+    uint64_t cpu;
+    ngx_msec_t wall;
+    struct timespec ts;
+
+    static int busy;
+    static uint64_t cpu_then;
+    static ngx_msec_t wall_then;
+
+    wall = ngx_current_msec - wall_then;
+
+    if (wall < NGX_HTTP_VOC_WEBHOOK_BUSY_WINDOW
+        || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) != 0)
+    {
+        return busy;
+    }
+
+    cpu = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+    busy = (cpu - cpu_then) / 10 >= NGX_HTTP_VOC_WEBHOOK_BUSY * wall;
+
+    cpu_then = cpu;
+    wall_then += wall;
+
+    return busy;
 }
 
 
@@ -207,6 +240,7 @@ static const voc_pusher_ops_t ngx_http_voc_webhook_pusher_ops = {
     ngx_http_voc_webhook_pusher_random,
     ngx_http_voc_webhook_pusher_log,
     ngx_http_voc_webhook_pusher_may_begin,
+    ngx_http_voc_webhook_pusher_busy,
     ngx_http_voc_webhook_pusher_retire
 };
 
