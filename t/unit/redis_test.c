@@ -1,12 +1,13 @@
-/* What is said to Redis, and what its answers mean. */
+/* What is said to Redis, and what its errors mean. */
 
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cmocka.h>
-#include <openssl/evp.h>
 
 #include "voc_redis.h"
 
@@ -62,10 +63,9 @@ every_error_has_its_action(void **state)
         {"MOVED 3999 127.0.0.1:6381", VOC_REPLY_BLOCKED},
         {"ASK 3999 127.0.0.1:6381", VOC_REPLY_BLOCKED},
 
-        {"NOSCRIPT No matching script. Please use EVAL.", VOC_REPLY_NOSCRIPT},
-
         /* whatever else: hold, never skip */
         {"ERR value is not an integer or out of range", VOC_REPLY_BLOCKED},
+        {"NOSCRIPT No matching script. Please use EVAL.", VOC_REPLY_BLOCKED},
         {"BUSYKEY Target key name already exists.", VOC_REPLY_BLOCKED},
         {"BUSYGROUP Consumer Group name already exists", VOC_REPLY_BLOCKED},
         {"SOMETHING the OOM of it", VOC_REPLY_BLOCKED},
@@ -130,25 +130,86 @@ errors_inside_a_script_are_unwrapped(void **state)
 }
 
 static void
-the_script_has_its_sha1(void **state)
+errors_of_a_transaction_are_unwrapped(void **state)
 {
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    char hex[41];
-    unsigned i, len;
+    static const struct {
+        const char *because;
+        voc_reply_e action;
+    } rows[] = {
+        {"of: OOM command not allowed when used memory > 'maxmemory'.",
+         VOC_REPLY_HOLD},
+        {"of: MISCONF Errors writing to the AOF file", VOC_REPLY_HOLD},
+        {"of: NOREPLICAS Not enough good replicas to write.", VOC_REPLY_HOLD},
+        {"of: READONLY You can't write against a read only replica.",
+         VOC_REPLY_REDISCOVER},
+        {"of: LOADING Redis is loading the dataset", VOC_REPLY_BACKOFF},
+        {"of: BUSY Redis is busy running a script.", VOC_REPLY_BACKOFF},
+        {"of: NOAUTH Authentication required.", VOC_REPLY_DENIED},
+        {"of: NOPERM this user has no permissions", VOC_REPLY_DENIED},
+        {"of: ERR unknown command 'LTRIM'", VOC_REPLY_BLOCKED},
+        {"of previous errors.", VOC_REPLY_BLOCKED},
+    };
+    char error[128];
+    unsigned i;
 
     (void)state;
 
-    assert_int_equal(EVP_Digest(voc_redis_push_script,
-                                strlen(voc_redis_push_script), hash, &len,
-                                EVP_sha1(), NULL),
-                     1);
-    assert_int_equal(len, 20);
-
-    for (i = 0; i < len; i++) {
-        snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        snprintf(error, sizeof(error),
+                 "EXECABORT Transaction discarded because %s",
+                 rows[i].because);
+        if (voc_redis_error(text(error)) != rows[i].action) {
+            fail_msg("%s: %d", error, voc_redis_error(text(error)));
+        }
     }
 
-    assert_string_equal(hex, voc_redis_push_sha1);
+    assert_int_equal(voc_redis_error(text("EXECABORT")), VOC_REPLY_BLOCKED);
+    assert_int_equal(voc_redis_error(text("EXECABORT OOM")), VOC_REPLY_HOLD);
+    assert_int_equal(voc_redis_error(text("EXECABORTED OOM")),
+                     VOC_REPLY_BLOCKED);
+}
+
+static void
+numbers_are_decimal(void **state)
+{
+    static const struct {
+        uint64_t number;
+        const char *digits;
+    } rows[] = {
+        {0, "0"},
+        {9, "9"},
+        {10, "10"},
+        {99, "99"},
+        {100, "100"},
+        {1234567890, "1234567890"},
+        {9999999999999999999u, "9999999999999999999"},
+        {10000000000000000000u, "10000000000000000000"},
+        {UINT64_MAX, "18446744073709551615"},
+    };
+    char *out = malloc(VOC_REDIS_NUMBER); /* exact: ASan sees a NUL */
+    unsigned i;
+    size_t len;
+
+    (void)state;
+    assert_non_null(out);
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        len = voc_redis_decimal(out, rows[i].number);
+        assert_int_equal(len, strlen(rows[i].digits));
+        assert_memory_equal(out, rows[i].digits, len);
+    }
+
+    free(out);
+}
+
+/* ---- commands --------------------------------------------------------- */
+
+static void
+assert_holds(const voc_redis_buffer_t *buffer, const char *bytes, size_t len)
+{
+    assert_int_equal(buffer->end - buffer->start, len);
+    assert_memory_equal(buffer->data + buffer->start, bytes, len);
+    assert_true(buffer->end <= buffer->size);
 }
 
 static void
@@ -157,18 +218,184 @@ commands_are_binary_safe(void **state)
     static const char expected[] = "*3\r\n$5\r\nRPUSH\r\n$0\r\n\r\n"
                                    "$4\r\na\0\r\n\r\n";
     voc_str_t argv[3] = {voc_str("RPUSH"), {NULL, 0}, {"a\0\r\n", 4}};
-    voc_redis_command_t command;
+    voc_redis_buffer_t buffer = {0};
 
     (void)state;
 
-    command = voc_redis_format(3, argv);
-    assert_int_equal(command.len, sizeof(expected) - 1);
-    assert_memory_equal(command.data, expected, command.len);
+    assert_int_equal(voc_redis_append(&buffer, 3, argv), 0);
+    assert_holds(&buffer, expected, sizeof(expected) - 1);
+    assert_int_equal(buffer.start, 0);
 
-    voc_redis_free(&command);
-    assert_null(command.data);
-    voc_redis_free(&command);
+    voc_redis_buffer_free(&buffer);
+    assert_null(buffer.data);
+    assert_int_equal(buffer.size + buffer.start + buffer.end, 0);
+    voc_redis_buffer_free(&buffer);
 }
+
+static void
+commands_stand_one_behind_the_other(void **state)
+{
+    static const char expected[] = "*1\r\n$4\r\nPING\r\n"
+                                   "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
+                                   "*1\r\n$4\r\nEXEC\r\n";
+    voc_str_t ping[] = {voc_str("PING")}, exec[] = {voc_str("EXEC")},
+              get[] = {voc_str("GET"), voc_str("k")};
+    voc_redis_buffer_t buffer = {0};
+
+    (void)state;
+
+    assert_int_equal(voc_redis_append(&buffer, 1, ping), 0);
+    assert_int_equal(voc_redis_append(&buffer, 2, get), 0);
+    assert_int_equal(voc_redis_append(&buffer, 1, exec), 0);
+    assert_holds(&buffer, expected, sizeof(expected) - 1);
+
+    /* what was sent stays off */
+    buffer.start += 14;
+    assert_int_equal(voc_redis_append(&buffer, 1, ping), 0);
+    assert_int_equal(buffer.start, 14);
+    assert_memory_equal(buffer.data + buffer.end - 14, expected, 14);
+    voc_redis_buffer_free(&buffer);
+}
+
+static void
+a_command_has_some_words(void **state)
+{
+    voc_str_t argv[VOC_REDIS_ARGS_MAX + 1];
+    voc_redis_buffer_t buffer = {0}, before;
+    unsigned i;
+
+    (void)state;
+
+    for (i = 0; i <= VOC_REDIS_ARGS_MAX; i++) {
+        argv[i] = text("x");
+    }
+
+    assert_int_equal(voc_redis_append(&buffer, 0, argv), -1);
+    assert_int_equal(voc_redis_append(&buffer, VOC_REDIS_ARGS_MAX + 1, argv),
+                     -1);
+    assert_null(buffer.data);
+
+    assert_int_equal(voc_redis_append(&buffer, VOC_REDIS_ARGS_MAX, argv), 0);
+    assert_int_equal(buffer.end, 5 + VOC_REDIS_ARGS_MAX * 7);
+
+    before = buffer;
+    assert_int_equal(voc_redis_append(&buffer, VOC_REDIS_ARGS_MAX + 1, argv),
+                     -1);
+    assert_memory_equal(&buffer, &before, sizeof(buffer));
+    voc_redis_buffer_free(&buffer);
+}
+
+/* Twice as large each time, and no more often: appending stays linear. */
+static void
+a_buffer_grows_and_keeps_what_it_holds(void **state)
+{
+    static const char one[] = "*2\r\n$3\r\nGET\r\n$9\r\n";
+    char key[10], expected[64];
+    voc_str_t argv[2] = {voc_str("GET"), {key, 9}};
+    voc_redis_buffer_t buffer = {0};
+    unsigned i, grown = 0;
+    size_t size, len = sizeof(one) - 1 + 9 + 2;
+
+    (void)state;
+
+    for (i = 0; i < 10000; i++) {
+        size = buffer.size;
+        snprintf(key, sizeof(key), "%09u", i);
+        assert_int_equal(voc_redis_append(&buffer, 2, argv), 0);
+        assert_true(buffer.end <= buffer.size);
+        grown += buffer.size != size;
+    }
+
+    assert_in_range(grown, 2, 16);
+    assert_int_equal(buffer.end, 10000 * len);
+
+    for (i = 0; i < 10000; i++) {
+        snprintf(expected, sizeof(expected), "%s%09u\r\n", one, i);
+        assert_memory_equal(buffer.data + i * len, expected, len);
+    }
+
+    voc_redis_buffer_free(&buffer);
+}
+
+static void
+reserved_room_is_there(void **state)
+{
+    voc_redis_buffer_t buffer = {0};
+    size_t size, len;
+    char *data;
+
+    (void)state;
+
+    assert_int_equal(voc_redis_reserve(&buffer, 0), 0);
+
+    for (len = 1; len <= 1024 * 1024; len = len * 3 + 1) {
+        assert_int_equal(voc_redis_reserve(&buffer, len), 0);
+        assert_true(buffer.size - buffer.end >= len);
+        memset(buffer.data + buffer.end, 'x', len); /* ASan sees it */
+        buffer.end += len / 2;
+    }
+
+    /* what is there already costs nothing */
+    size = buffer.size;
+    data = buffer.data;
+    assert_int_equal(voc_redis_reserve(&buffer, size - buffer.end), 0);
+    assert_ptr_equal(buffer.data, data);
+    assert_int_equal(buffer.size, size);
+
+    assert_int_equal(voc_redis_reserve(&buffer, size - buffer.end + 1), 0);
+    assert_true(buffer.size > size);
+    voc_redis_buffer_free(&buffer);
+}
+
+/* ASan ends the program, or reports, where an allocation is too large. */
+const char *__asan_default_options(void);
+void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
+
+const char *
+__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+static int
+reserve_unreported(voc_redis_buffer_t *buffer, size_t len)
+{
+    int rc, null = open("/dev/null", O_WRONLY);
+
+    assert_true(null != -1);
+
+    if (__sanitizer_set_report_fd != NULL) {
+        __sanitizer_set_report_fd((void *)(intptr_t)null);
+    }
+
+    rc = voc_redis_reserve(buffer, len);
+
+    if (__sanitizer_set_report_fd != NULL) {
+        __sanitizer_set_report_fd((void *)(intptr_t)STDERR_FILENO);
+    }
+
+    close(null);
+
+    return rc;
+}
+
+static void
+without_memory_nothing_changes(void **state)
+{
+    voc_str_t ping[] = {voc_str("PING")};
+    voc_redis_buffer_t buffer = {0}, before;
+
+    (void)state;
+
+    assert_int_equal(voc_redis_append(&buffer, 1, ping), 0);
+    before = buffer;
+    assert_int_equal(reserve_unreported(&buffer, PTRDIFF_MAX), -1);
+    assert_memory_equal(&buffer, &before, sizeof(buffer));
+    assert_memory_equal(buffer.data, "*1\r\n$4\r\nPING\r\n", 14);
+    voc_redis_buffer_free(&buffer);
+}
+
+/* ---- names ------------------------------------------------------------ */
 
 static void
 the_cursor_is_in_the_lists_slot(void **state)
@@ -210,135 +437,6 @@ a_key_needs_a_cursor_in_its_slot(void **state)
     assert_false(voc_redis_key_valid(text("{}b")));
 }
 
-static const struct {
-    const char *bytes;
-    voc_redis_type_e type;
-    const char *text;
-} replies[] = {
-    {"+OK\r\n", VOC_REDIS_STATUS, "OK"},
-    {"-ERR no\r\n", VOC_REDIS_ERROR, "ERR no"},
-    {":17\r\n", VOC_REDIS_INTEGER, ""},
-    {"$-1\r\n", VOC_REDIS_NIL, ""},
-    {"$5\r\n12\r\n3\r\n", VOC_REDIS_STRING, "12\r\n3"},
-    {"*-1\r\n", VOC_REDIS_NIL, ""},
-    {"*0\r\n", VOC_REDIS_ARRAY, ""},
-    {"*3\r\n$6\r\nmaster\r\n:3\r\n*2\r\n*1\r\n$1\r\nx\r\n$1\r\ny\r\n",
-     VOC_REDIS_ARRAY, "master"},
-    {"*2\r\n*1\r\n$1\r\nx\r\n$1\r\ny\r\n", VOC_REDIS_ARRAY, ""},
-};
-
-#define REPLIES (sizeof(replies) / sizeof(replies[0]))
-
-static void
-check_reply(unsigned i, const voc_redis_reply_t *reply)
-{
-    assert_int_equal(reply->type, replies[i].type);
-    assert_true(voc_str_equal(reply->text, text(replies[i].text)));
-    assert_false(reply->cut);
-}
-
-static void
-replies_come_in_pieces_or_together(void **state)
-{
-    char all[512] = "";
-    size_t piece, at, n, unread;
-    unsigned i;
-    voc_redis_reply_t reply;
-    voc_redis_reader_t *reader;
-
-    (void)state;
-
-    for (i = 0; i < REPLIES; i++) {
-        strcat(all, replies[i].bytes);
-    }
-
-    for (piece = 1; piece <= strlen(all); piece++) {
-        reader = voc_redis_reader_create();
-        assert_non_null(reader);
-        i = 0;
-
-        for (at = 0; at < strlen(all); at += n) {
-            n = strlen(all) - at < piece ? strlen(all) - at : piece;
-            assert_int_equal(voc_redis_reader_feed(reader, all + at, n), 0);
-
-            while (voc_redis_reader_get(reader, &reply, &unread) == 1) {
-                check_reply(i++, &reply);
-            }
-        }
-
-        assert_int_equal(i, REPLIES);
-        assert_int_equal(unread, 0);
-        voc_redis_reader_free(reader);
-    }
-}
-
-static void
-long_texts_are_cut(void **state)
-{
-    char bulk[2048];
-    size_t unread;
-    voc_redis_reply_t reply;
-    voc_redis_reader_t *reader = voc_redis_reader_create();
-
-    (void)state;
-
-    memset(bulk, 'x', sizeof(bulk));
-    memcpy(bulk, "$2000\r\n", 7);
-    memcpy(bulk + 2007, "\r\n+O", 4);
-
-    voc_redis_reader_feed(reader, bulk, 1000);
-    assert_int_equal(voc_redis_reader_get(reader, &reply, &unread), 0);
-    assert_int_equal(unread, 1000);
-
-    voc_redis_reader_feed(reader, bulk + 1000, 1011);
-    assert_int_equal(voc_redis_reader_get(reader, &reply, &unread), 1);
-    assert_int_equal(reply.text.len, VOC_REDIS_TEXT_MAX);
-    assert_true(reply.cut);
-    assert_int_equal(unread, 2);
-    voc_redis_reader_free(reader);
-}
-
-static void
-what_is_no_resp_is_an_error(void **state)
-{
-    static const char *const bad[] = {
-        "HTTP/1.1 400 Bad Request\r\n",
-        "\x15\x03\x01\r\n",
-        "$x\r\n",
-        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
-    };
-    unsigned i;
-    size_t unread;
-    voc_redis_reply_t reply;
-    voc_redis_reader_t *reader;
-
-    (void)state;
-
-    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        reader = voc_redis_reader_create();
-        voc_redis_reader_feed(reader, bad[i], strlen(bad[i]));
-        assert_int_equal(voc_redis_reader_get(reader, &reply, &unread), -1);
-        voc_redis_reader_free(reader);
-    }
-}
-
-/* hiredis' own objects would be 16 GB here. */
-static void
-an_announced_length_reserves_nothing(void **state)
-{
-    size_t unread;
-    voc_redis_reply_t reply;
-    voc_redis_reader_t *reader = voc_redis_reader_create();
-    static const char array[] = "*2000000000\r\n:1\r\n$500000000\r\nx";
-
-    (void)state;
-
-    voc_redis_reader_feed(reader, array, sizeof(array) - 1);
-    assert_int_equal(voc_redis_reader_get(reader, &reply, &unread), 0);
-    assert_int_equal(unread, sizeof(array) - 1);
-    voc_redis_reader_free(reader);
-}
-
 int
 main(void)
 {
@@ -346,13 +444,15 @@ main(void)
         cmocka_unit_test(every_error_has_its_action),
         cmocka_unit_test(a_key_needs_a_cursor_in_its_slot),
         cmocka_unit_test(errors_inside_a_script_are_unwrapped),
-        cmocka_unit_test(the_script_has_its_sha1),
+        cmocka_unit_test(errors_of_a_transaction_are_unwrapped),
+        cmocka_unit_test(numbers_are_decimal),
         cmocka_unit_test(commands_are_binary_safe),
+        cmocka_unit_test(commands_stand_one_behind_the_other),
+        cmocka_unit_test(a_command_has_some_words),
+        cmocka_unit_test(a_buffer_grows_and_keeps_what_it_holds),
+        cmocka_unit_test(reserved_room_is_there),
+        cmocka_unit_test(without_memory_nothing_changes),
         cmocka_unit_test(the_cursor_is_in_the_lists_slot),
-        cmocka_unit_test(replies_come_in_pieces_or_together),
-        cmocka_unit_test(long_texts_are_cut),
-        cmocka_unit_test(what_is_no_resp_is_an_error),
-        cmocka_unit_test(an_announced_length_reserves_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
