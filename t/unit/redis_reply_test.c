@@ -1,21 +1,6 @@
 /* Replies of Redis, and what is kept of them. */
 
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "voc_redis.h"
-
-static voc_str_t
-text(const char *s)
-{
-    voc_str_t str = {s, strlen(s)};
-
-    return str;
-}
+#include "redis_fixture.h"
 
 static const struct {
     const char *bytes;

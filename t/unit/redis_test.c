@@ -1,23 +1,6 @@
 /* What is said to Redis, and what its errors mean. */
 
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "voc_redis.h"
-
-static voc_str_t
-text(const char *s)
-{
-    voc_str_t str = {s, strlen(s)};
-
-    return str;
-}
+#include "redis_fixture.h"
 
 static void
 every_error_has_its_action(void **state)
@@ -347,49 +330,23 @@ reserved_room_is_there(void **state)
     voc_redis_buffer_free(&buffer);
 }
 
-/* ASan ends the program, or reports, where an allocation is too large. */
-const char *__asan_default_options(void);
-void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
-
-const char *
-__asan_default_options(void)
-{
-    return "allocator_may_return_null=1";
-}
-
-static int
-reserve_unreported(voc_redis_buffer_t *buffer, size_t len)
-{
-    int rc, null = open("/dev/null", O_WRONLY);
-
-    assert_true(null != -1);
-
-    if (__sanitizer_set_report_fd != NULL) {
-        __sanitizer_set_report_fd((void *)(intptr_t)null);
-    }
-
-    rc = voc_redis_reserve(buffer, len);
-
-    if (__sanitizer_set_report_fd != NULL) {
-        __sanitizer_set_report_fd((void *)(intptr_t)STDERR_FILENO);
-    }
-
-    close(null);
-
-    return rc;
-}
-
 static void
 without_memory_nothing_changes(void **state)
 {
     voc_str_t ping[] = {voc_str("PING")};
     voc_redis_buffer_t buffer = {0}, before;
+    int rc, fd;
 
     (void)state;
 
     assert_int_equal(voc_redis_append(&buffer, 1, ping), 0);
     before = buffer;
-    assert_int_equal(reserve_unreported(&buffer, PTRDIFF_MAX), -1);
+
+    fd = report_begin();
+    rc = voc_redis_reserve(&buffer, TOO_MUCH);
+    report_end(fd);
+
+    assert_int_equal(rc, -1);
     assert_memory_equal(&buffer, &before, sizeof(buffer));
     assert_memory_equal(buffer.data, "*1\r\n$4\r\nPING\r\n", 14);
     voc_redis_buffer_free(&buffer);
