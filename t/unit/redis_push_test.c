@@ -419,6 +419,57 @@ a_buffer_is_used_again(void **state)
     voc_redis_buffer_free(&fresh.buffer);
 }
 
+/* However often, it takes no more room than the second time. */
+static void
+a_buffer_used_again_stays_small(void **state)
+{
+    static const size_t lengths[] = {60000};
+    voc_redis_push_t push = {0};
+    unsigned i;
+    size_t size = SIZE_MAX;
+
+    (void)state;
+
+    for (i = 0; i < 10; i++) {
+        push.count = 0;
+        push_lengths(&push, text(LIST), lengths, 1);
+        assert_true(push.buffer.size <= size);
+        size = i > 0 ? push.buffer.size : SIZE_MAX;
+    }
+
+    assert_true(size < 5 * 60000); /* the commit repeats the event */
+    voc_redis_buffer_free(&push.buffer);
+}
+
+/* Else every event would have to be moved. */
+static void
+the_next_is_expected_to_be_as_long(void **state)
+{
+    static const size_t lengths[] = {9, 10, 315, 1000, 99, 1};
+    voc_redis_push_t push = {0};
+    char head[24];
+    unsigned i;
+    size_t room, digits;
+
+    (void)state;
+
+    assert_int_equal(voc_redis_push_reserve(&push, text(LIST), 1), 0);
+    assert_ptr_equal(voc_redis_push_next(&push, &room),
+                     push.buffer.data + push.buffer.end + 6);
+
+    for (i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        event(i, lengths[i]);
+        add(&push, text(LIST), events[i].data, events[i].len);
+        digits = (size_t)sprintf(head, "%zu", lengths[i]);
+
+        assert_int_equal(voc_redis_push_reserve(&push, text(LIST), 1), 0);
+        assert_ptr_equal(voc_redis_push_next(&push, &room),
+                         push.buffer.data + push.buffer.end + 3 + digits);
+    }
+
+    voc_redis_buffer_free(&push.buffer);
+}
+
 static void
 without_memory_a_push_stays(void **state)
 {
@@ -459,6 +510,8 @@ main(void)
         cmocka_unit_test(no_room_is_left),
         cmocka_unit_test(more_room_for_the_first),
         cmocka_unit_test(a_buffer_is_used_again),
+        cmocka_unit_test(a_buffer_used_again_stays_small),
+        cmocka_unit_test(the_next_is_expected_to_be_as_long),
         cmocka_unit_test(without_memory_a_push_stays),
     };
 

@@ -136,6 +136,10 @@ long_texts_are_cut(void **state)
     assert_int_equal(reply.text.len, VOC_REDIS_TEXT_MAX);
     assert_true(reply.cut);
     assert_int_equal(unread, 0);
+
+    voc_redis_reader_feed(reader, ":1\r\n", 4);
+    assert_int_equal(voc_redis_reader_get(reader, &reply, &unread), 1);
+    assert_false(reply.cut);
     voc_redis_reader_free(reader);
 }
 
