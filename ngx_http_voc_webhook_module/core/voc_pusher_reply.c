@@ -322,16 +322,13 @@ voc_pusher_queued(voc_pusher_t *p, voc_sent_t *sent,
 {
     sent->replies--;
 
-    if (reply->type == VOC_REDIS_STATUS) {
+    /* without MULTI anything may follow */
+    if (sent->refused || reply->type == VOC_REDIS_STATUS) {
         return 0;
     }
 
     if (reply->type != VOC_REDIS_ERROR) {
         return voc_pusher_unexpected(p);
-    }
-
-    if (sent->refused) {
-        return 0;
     }
 
     sent->refused = 1;

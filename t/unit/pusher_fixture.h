@@ -41,6 +41,7 @@ typedef struct {
     answer_e answer;
     int serve, deliver;
     int not_yet; /* the live journal has to wait */
+    int busy;
     int hold_retired;
     size_t window; /* bytes that send() takes, SIZE_MAX: all */
     int blocked;
@@ -149,6 +150,13 @@ world_may_begin(void *ctx)
     return !w.not_yet;
 }
 
+static inline int
+world_busy(void *ctx)
+{
+    (void)ctx;
+    return w.busy;
+}
+
 static inline void
 world_retire(void *ctx, voc_journal_t *journal)
 {
@@ -158,8 +166,8 @@ world_retire(void *ctx, voc_journal_t *journal)
 }
 
 static const voc_pusher_ops_t world_ops = {
-    world_connect, world_close, world_send,      world_timer,
-    world_random,  world_log,   world_may_begin, world_retire};
+    world_connect, world_close,     world_send, world_timer,  world_random,
+    world_log,     world_may_begin, world_busy, world_retire};
 
 static inline voc_journal_t *
 world_journal(uint64_t size)

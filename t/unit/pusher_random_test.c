@@ -163,7 +163,6 @@ snapshot_or_restore(void)
 
     model_restore(&w.redis, snapshot.nlist, snapshot.strings[0].key,
                   snapshot.strings[0].value);
-    w.redis.loaded = 0;
     met.restores++;
 
     /* a restart of Redis ends its connections */
@@ -262,7 +261,6 @@ random_step(int files)
         if (roll(10) == 0) {
             random_fault();
         } else if (roll(20) == 0) {
-            w.redis.loaded = 0;
         } else if (roll(20) == 0) {
             snapshot_or_restore();
         }

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "voc_redis.h"
+#include "voc_redis_push.h"
 
 #define KEY      "voc:events"
 #define KEYS_MAX 64
@@ -52,18 +52,29 @@ bytes_drop(bytes_t *b, size_t len)
 /* ---- the model of Redis --------------------------------------------- */
 
 typedef struct {
-    bytes_t in;  /* from the pusher, not yet looked at */
-    bytes_t out; /* replies, not yet delivered */
+    bytes_t in;     /* from the pusher, not yet looked at */
+    bytes_t out;    /* replies, not yet delivered */
+    bytes_t queued; /* the commands of a transaction, */
+    unsigned multi; /* how many and one; 0: there is none */
+    int aborted;
+    int mute; /* replies are lost */
     int authed;
 } conn_t;
+
+typedef struct {
+    unsigned argc;
+    char *argv[ARGS_MAX];
+    size_t lens[ARGS_MAX];
+} command_t;
 
 typedef struct {
     char key[128];
     char value[64];
 } string_t;
 
+/* Of a transaction's commands when they are queued. */
 typedef struct {
-    const char *command; /* NULL: any */
+    const char *command; /* NULL: any; "commit": what EVAL does in EXEC */
     const char *error;
     int times;
 } fault_t;
@@ -73,14 +84,14 @@ typedef struct {
     unsigned nstrings;
     char **list;
     size_t nlist, list_size;
-    int loaded;
     int wrong_type;
     const char *role;
     const char *user, *password;
     fault_t fault;
-    int mute; /* this many replies are lost */
+    int mute; /* so many replies are lost; a transaction's are one */
     char log[LOG_MAX][160];
     unsigned nlog;
+    unsigned pushes; /* RPUSHes carried out */
 } model_t;
 
 static inline string_t *
@@ -169,60 +180,117 @@ model_line(bytes_t *out, const char *line)
     bytes_add(out, "\r\n", 2);
 }
 
-static inline void
-model_eval(model_t *m, bytes_t *out, unsigned argc, char **argv, size_t *lens)
+/*
+ * What Redis refuses for its own state it refuses when it is queued or at
+ * EXEC: MULTI itself is allowed in all of them, but not to every user.
+ */
+static inline int
+model_fails(model_t *m, bytes_t *out, const char *name)
 {
-    unsigned i;
-    string_t *s = model_string(m, argv[4]);
-    const char *cursor = s != NULL ? s->value : "";
-
-    assert_string_equal(argv[2], "2");
-    assert_string_equal(argv[3], KEY);
-    assert_true(argc > 7);
-
-    if (strcmp(argv[0], "EVALSHA") == 0) {
-        assert_string_equal(argv[1], voc_redis_push_sha1);
-        if (!m->loaded) {
-            model_line(out, "-NOSCRIPT No matching script.");
-            return;
-        }
-    } else {
-        assert_string_equal(argv[1], voc_redis_push_script);
-        m->loaded = 1;
+    if (m->fault.times == 0 ||
+        (m->fault.command == NULL
+             ? strcmp(name, "commit") == 0 || strcmp(name, "MULTI") == 0
+             : strcmp(name, m->fault.command) != 0)) {
+        return 0;
     }
 
-    if (strcmp(cursor, argv[5]) != 0) {
-        model_bulk(out, cursor);
-        return;
-    }
+    m->fault.times--;
+    bytes_add(out, "-", 1);
+    model_line(out, m->fault.error);
 
-    if (m->wrong_type) {
-        model_line(out, "-WRONGTYPE Operation against a key holding the "
-                        "wrong kind of value script: fb5c, on "
-                        "@user_script:6.");
-        return;
-    }
-
-    for (i = 7; i < argc; i++) {
-        model_push(m, argv[i], lens[i]);
-    }
-
-    model_set(m, argv[4], argv[6]);
-    model_bulk(out, argv[6]);
+    return 1;
 }
 
 static inline void
-model_note(model_t *m, unsigned argc, char **argv)
+model_wrong_type(bytes_t *out)
 {
+    model_line(out, "-WRONGTYPE Operation against a key holding the wrong "
+                    "kind of value");
+}
+
+static inline void
+model_rpush(model_t *m, bytes_t *out, const command_t *c)
+{
+    unsigned i;
+    char line[32];
+
+    assert_true(c->argc > 2);
+    assert_string_equal(c->argv[1], KEY);
+
+    if (m->wrong_type) {
+        model_wrong_type(out);
+        return;
+    }
+
+    m->pushes++;
+    for (i = 2; i < c->argc; i++) {
+        model_push(m, c->argv[i], c->lens[i]);
+    }
+
+    snprintf(line, sizeof(line), ":%zu", m->nlist);
+    model_line(out, line);
+}
+
+/* The commit script. */
+static inline void
+model_commit(model_t *m, bytes_t *out, const command_t *c)
+{
+    size_t n;
+    string_t *s = model_string(m, c->argv[4]);
+    const char *cursor = s != NULL ? s->value : "";
+
+    assert_int_equal(c->argc, 9);
+    assert_string_equal(c->argv[1], voc_redis_commit_script);
+    assert_string_equal(c->argv[2], "2");
+    assert_string_equal(c->argv[3], KEY);
+
+    if (m->wrong_type) {
+        model_wrong_type(out);
+        return;
+    }
+
+    if (m->nlist == 0 || strcmp(m->list[m->nlist - 1], c->argv[8]) != 0) {
+        model_line(out, "-ERR the list does not end with the batch");
+        return;
+    }
+
+    n = strtoul(c->argv[7], NULL, 10);
+    assert_in_range(n, 1, m->nlist);
+
+    if (!model_fails(m, out, "commit")) {
+        if (strcmp(cursor, c->argv[5]) == 0) {
+            model_set(m, c->argv[4], c->argv[6]);
+            model_bulk(out, c->argv[6]);
+            return;
+        }
+        model_bulk(out, cursor);
+    }
+
+    while (n-- > 0) {
+        free(m->list[--m->nlist]);
+    }
+}
+
+/* A transaction is noted as what it commits. */
+static inline void
+model_note(model_t *m, const command_t *c)
+{
+    char *const *argv = c->argv;
     char *line = m->log[m->nlog % LOG_MAX];
 
-    if (strncmp(argv[0], "EVAL", 4) == 0) {
-        snprintf(line, sizeof(m->log[0]), "%s %s %s +%u", argv[0], argv[5],
-                 argv[6], argc - 7);
+    if (strcmp(argv[0], "MULTI") == 0 || strcmp(argv[0], "EXEC") == 0 ||
+        strcmp(argv[0], "RPUSH") == 0 || strcmp(argv[0], "LINDEX") == 0 ||
+        strcmp(argv[0], "LTRIM") == 0) {
+        return;
+    }
+
+    if (strcmp(argv[0], "EVAL") == 0) {
+        snprintf(line, sizeof(m->log[0]), "EVAL %s %s +%s", argv[5], argv[6],
+                 argv[7]);
     } else {
         snprintf(line, sizeof(m->log[0]), "%s%s%s%s%s", argv[0],
-                 argc > 1 ? " " : "", argc > 1 ? argv[1] : "",
-                 argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
+                 c->argc > 1 ? " " : "", c->argc > 1 ? argv[1] : "",
+                 c->argc > 2 ? " " : "", c->argc > 2 ? argv[2] : "");
     }
 
     m->nlog++;
@@ -241,25 +309,13 @@ model_auth(model_t *m, conn_t *c, bytes_t *out, unsigned argc, char **argv)
 }
 
 static inline void
-model_do(model_t *m, conn_t *c, bytes_t *out, unsigned argc, char **argv,
-         size_t *lens)
+model_run(model_t *m, bytes_t *out, const command_t *c)
 {
     string_t *s;
+    char *const *argv = c->argv;
     const char *name = argv[0];
 
-    if (m->fault.times != 0 &&
-        (m->fault.command == NULL || strcmp(name, m->fault.command) == 0)) {
-        m->fault.times--;
-        bytes_add(out, "-", 1);
-        model_line(out, m->fault.error);
-
-    } else if (strcmp(name, "AUTH") == 0) {
-        model_auth(m, c, out, argc, argv);
-
-    } else if (m->password != NULL && !c->authed) {
-        model_line(out, "-NOAUTH Authentication required.");
-
-    } else if (strcmp(name, "SELECT") == 0) {
+    if (strcmp(name, "SELECT") == 0) {
         model_line(out, "+OK");
 
     } else if (strcmp(name, "PING") == 0) {
@@ -290,11 +346,154 @@ model_do(model_t *m, conn_t *c, bytes_t *out, unsigned argc, char **argv,
     } else if (strcmp(name, "DEL") == 0) {
         model_line(out, model_delete(m, argv[1]) ? ":1" : ":0");
 
-    } else if (strncmp(name, "EVAL", 4) == 0) {
-        model_eval(m, out, argc, argv, lens);
+    } else if (strcmp(name, "LINDEX") == 0 || strcmp(name, "LTRIM") == 0) {
+        assert_string_equal(argv[1], KEY);
+        assert_string_equal(argv[c->argc - 1], "-1");
+        if (m->wrong_type) {
+            model_wrong_type(out);
+        } else if (name[1] == 'T') {
+            assert_string_equal(argv[2], "0");
+            model_line(out, "+OK");
+        } else if (m->nlist == 0) {
+            model_line(out, "$-1");
+        } else {
+            model_bulk(out, m->list[m->nlist - 1]);
+        }
+
+    } else if (strcmp(name, "RPUSH") == 0) {
+        model_rpush(m, out, c);
+
+    } else if (strcmp(name, "EVAL") == 0) {
+        model_commit(m, out, c);
 
     } else {
         fail_msg("unknown command %s", name);
+    }
+}
+
+/* One command off the bytes; how many it takes, 0 where none is complete. */
+static inline size_t
+model_parse(char *data, size_t len, command_t *c)
+{
+    char *p = data, *end = data + len, *line;
+    unsigned i;
+
+    if (len == 0 || (line = memchr(p, '\n', len)) == NULL) {
+        return 0;
+    }
+
+    assert_int_equal(*p, '*');
+    c->argc = (unsigned)strtoul(p + 1, NULL, 10);
+    assert_true(c->argc > 0 && c->argc < ARGS_MAX);
+    p = line + 1;
+
+    for (i = 0; i < c->argc; i++) {
+        line = p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
+        if (line == NULL) {
+            return 0;
+        }
+
+        assert_int_equal(*p, '$');
+        c->lens[i] = strtoul(p + 1, NULL, 10);
+        p = line + 1;
+
+        if ((size_t)(end - p) < c->lens[i] + 2) {
+            return 0;
+        }
+
+        c->argv[i] = p;
+        p += c->lens[i] + 2;
+    }
+
+    return (size_t)(p - data);
+}
+
+static inline void
+model_terminate(command_t *c)
+{
+    unsigned i;
+
+    for (i = 0; i < c->argc; i++) {
+        c->argv[i][c->lens[i]] = '\0'; /* its CR */
+    }
+}
+
+static inline void
+model_exec(model_t *m, conn_t *c, bytes_t *out)
+{
+    char line[32];
+    size_t at = 0;
+    static command_t command;
+
+    if (c->aborted) {
+        model_line(out, "-EXECABORT Transaction discarded because of "
+                        "previous errors.");
+    } else {
+        snprintf(line, sizeof(line), "*%u", c->multi - 1);
+        model_line(out, line);
+
+        while (at < c->queued.len) {
+            at += model_parse(c->queued.data + at, c->queued.len - at,
+                              &command);
+            model_terminate(&command);
+            model_run(m, out, &command);
+        }
+    }
+
+    c->queued.len = 0;
+    c->multi = 0;
+    c->aborted = 0;
+}
+
+static inline void
+model_do(model_t *m, conn_t *c, bytes_t *out, command_t *command,
+         const char *bytes, size_t len)
+{
+    char **argv = command->argv;
+    const char *name = argv[0];
+    size_t copied = c->queued.len;
+
+    bytes_add(&c->queued, bytes, len);
+    model_terminate(command);
+    model_note(m, command);
+
+    if (model_fails(m, out, name)) {
+        c->aborted = c->multi > 0;
+        c->queued.len = copied;
+        if (strcmp(name, "EXEC") == 0) {
+            c->queued.len = 0;
+            c->multi = 0;
+            c->aborted = 0;
+        }
+        return;
+    }
+
+    if (strcmp(name, "EXEC") != 0 && c->multi > 0) {
+        c->multi++;
+        model_line(out, "+QUEUED");
+        return;
+    }
+
+    c->queued.len = copied;
+
+    if (strcmp(name, "AUTH") == 0) {
+        model_auth(m, c, out, command->argc, argv);
+
+    } else if (m->password != NULL && !c->authed) {
+        model_line(out, "-NOAUTH Authentication required.");
+
+    } else if (strcmp(name, "MULTI") == 0) {
+        c->multi = 1;
+        model_line(out, "+OK");
+
+    } else if (strcmp(name, "EXEC") == 0 && c->multi > 0) {
+        model_exec(m, c, out);
+
+    } else if (strcmp(name, "EXEC") == 0) {
+        model_line(out, "-ERR EXEC without MULTI");
+
+    } else {
+        model_run(m, out, command);
     }
 }
 
@@ -302,56 +501,23 @@ model_do(model_t *m, conn_t *c, bytes_t *out, unsigned argc, char **argv,
 static inline int
 model_serve(model_t *m, conn_t *c)
 {
-    static char *argv[ARGS_MAX];
-    static size_t lens[ARGS_MAX];
     bytes_t lost = {0};
-    char *p = c->in.data, *end, *line;
-    unsigned i, argc;
+    size_t len;
+    static command_t command;
 
-    if (c->in.len == 0 || (line = memchr(p, '\n', c->in.len)) == NULL) {
+    len = model_parse(c->in.data, c->in.len, &command);
+    if (len == 0) {
         return 0;
     }
 
-    end = p + c->in.len;
-
-    assert_int_equal(*p, '*');
-    argc = (unsigned)strtoul(p + 1, NULL, 10);
-    assert_true(argc > 0 && argc < ARGS_MAX);
-    p = line + 1;
-
-    for (i = 0; i < argc; i++) {
-        line = p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
-        if (line == NULL) {
-            return 0;
-        }
-
-        assert_int_equal(*p, '$');
-        lens[i] = strtoul(p + 1, NULL, 10);
-        p = line + 1;
-
-        if ((size_t)(end - p) < lens[i] + 2) {
-            return 0;
-        }
-
-        argv[i] = p;
-        p += lens[i] + 2;
+    if (c->multi == 0) {
+        c->mute = m->mute > 0;
+        m->mute -= c->mute;
     }
 
-    for (i = 0; i < argc; i++) {
-        argv[i][lens[i]] = '\0'; /* its CR */
-    }
-
-    model_note(m, argc, argv);
-
-    if (m->mute > 0) {
-        m->mute--;
-        model_do(m, c, &lost, argc, argv, lens);
-        free(lost.data);
-    } else {
-        model_do(m, c, &c->out, argc, argv, lens);
-    }
-
-    bytes_drop(&c->in, (size_t)(p - c->in.data));
+    model_do(m, c, c->mute ? &lost : &c->out, &command, c->in.data, len);
+    free(lost.data);
+    bytes_drop(&c->in, len);
 
     return 1;
 }
@@ -362,6 +528,7 @@ conn_free(conn_t *c)
     if (c != NULL) {
         free(c->in.data);
         free(c->out.data);
+        free(c->queued.data);
         free(c);
     }
 }
