@@ -240,6 +240,9 @@ voc_pusher_source_key(voc_pusher_t *p, const voc_source_t *source)
     return key;
 }
 
+/* No list is that long: the answer is never an event, however large. */
+#define VOC_PUSHER_NO_INDEX "9223372036854775807"
+
 /*
  * What the commit does after RPUSH, on a list that it leaves as it is: who
  * may not take a batch back must not push one.
@@ -250,7 +253,8 @@ voc_pusher_rights(voc_pusher_t *p)
     voc_sent_t sent = {.type = VOC_SENT_RIGHTS, .replies = 4};
     voc_str_t list = p->options.key;
     voc_str_t multi[] = {voc_str("MULTI")};
-    voc_str_t last[] = {voc_str("LINDEX"), list, voc_str("-1")};
+    voc_str_t last[] = {voc_str("LINDEX"), list,
+                        voc_str(VOC_PUSHER_NO_INDEX)};
     voc_str_t trim[] = {voc_str("LTRIM"), list, voc_str("0"), voc_str("-1")};
     voc_str_t exec[] = {voc_str("EXEC")};
 
