@@ -7,7 +7,6 @@
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha1_hex);
 use File::Basename qw(basename);
 use File::Glob qw(:bsd_glob);
 use File::Path qw(make_path);
@@ -134,13 +133,22 @@ subtest "$seeds seeds" => sub {
     is "@never", 'died at ADOPTED', 'each point of the journal is reached';
 
     my ($rows) = slurp("$core/voc_redis.c") =~ /voc_redis_rows\[\] = (.+?)^};/ms;
-    for my $where ('answered:', 'in a script:') {
+    for my $where ('answered:', 'when queued:', 'by EXEC:', 'by RPUSH:',
+        'in a script:')
+    {
         my @missing = grep {
             my $row = $_;
             !grep { index("$_ ", "$where $row") == 0 } keys %reached;
         } $rows =~ /voc_str\("(.+?)"\)/g;
         is join(', ', @missing), '', "each row of the reply table, $where";
     }
+
+    @never = grep { !$reached{$_} } 'a transaction without its end',
+        'in EXEC: rights have changed', 'stays away:',
+        map({ "a batch is taken back: $_" } 'another cursor', 'an error',
+            'RPUSH has failed'),
+        map { "not allowed: $_" } qw(MULTI LINDEX LTRIM EXEC RPUSH EVAL);
+    is join(', ', @never), '', 'what a transaction can meet';
 };
 
 subtest 'sanitized' => sub {
@@ -159,37 +167,48 @@ subtest 'sanitized' => sub {
 
 # ---- planted faults --------------------------------------------------------
 
-# What a C string says.
-sub unquoted {
-    my ($text) = @_;
-
-    return join '', map { s/\\n/\n/gr } $text =~ /"([^"]*)"/g;
-}
-
-# Another script, with its own digest.
+# The lines of the commit script, each a C string.
 sub script {
-    my ($text) = @_;
+    my ($change) = @_;
 
-    my ($script) = $text =~ /push_script\[\] =\n(.*?);\n/s or return;
-    my $sha1 = sha1_hex(unquoted($script));
-    $text =~ s/(push_sha1\[41\] =\n +")[0-9a-f]{40}/$1$sha1/ or return;
-    return $text;
+    return sub {
+        my ($text) = @_;
+
+        my ($script) = $text =~ /commit_script\[\] =\n(.*?);\n/s or return;
+        my $changed = $change->($script) // return;
+        $text =~ s/\Q$script\E/$changed/;
+        return $text;
+    };
 }
+
+my $other_end = qr/^ +"if redis.call\('LINDEX'.*?"end\\n"\n/ms;
 
 sub without_compare {
-    my ($text) = @_;
+    my ($script) = @_;
 
-    $text =~ s/^ +"if cursor ~= ARGV\[1\] then\\n"\n.*\n +"end\\n"\n//m
-        or return;
-    return script($text);
+    $script =~ s/^ +"if cursor == ARGV\[1\] then\\n"\n//m or return;
+    $script =~ s/^ +"    end\\n"\n\K +"end\\n"\n//m       or return;
+    return $script;
 }
 
 sub cursor_first {
-    my ($text) = @_;
+    my ($script) = @_;
 
-    $text =~ s/^( +"redis.call\('RPUSH'.*\n)( +"redis.call\('SET'.*\n)/$2$1/m
+    $script =~ s/($other_end)(.*)(^ +"redis.call\('LTRIM')/$2$1$3/ms
         or return;
-    return script($text);
+    return $script;
+}
+
+# Takes away what matches, once.
+sub without {
+    my ($pattern) = @_;
+
+    return sub {
+        my ($text) = @_;
+
+        $text =~ s/$pattern// or return;
+        return $text;
+    };
 }
 
 # Each pattern has to be there, once.
@@ -209,7 +228,30 @@ sub replaced {
 }
 
 my @planted = (
-    ['the script does not compare', 'voc_redis', \&without_compare],
+    ['the commit does not compare', 'voc_redis_push',
+        script(\&without_compare)],
+    ['the commit does not take back', 'voc_redis_push',
+        script(without(qr/^ +"redis.call\('LTRIM'.*\n/m))],
+    ["the commit does not look at the list's end", 'voc_redis_push',
+        script(without($other_end))],
+    ['the cursor moves before the list is looked at', 'voc_redis_push',
+        script(\&cursor_first)],
+    ['the rights are not asked for', 'voc_pusher_source',
+        replaced('if (voc_pusher_rights(p) == 0 &&', 'if (')],
+    ['what refuses them does not count', 'voc_pusher_reply',
+        replaced('    sent->refused = 1;',
+            "    sent->refused = 1;\n"
+                . '    if (sent->type == VOC_SENT_RIGHTS) return 0;')],
+    ['the first error of a transaction is not kept', 'voc_pusher_reply',
+        replaced("    sent->refused = 1;\n\n"
+                . '    return voc_pusher_error(p, sent->type, reply->text);',
+            '    return 0;')],
+    ['without MULTI the answers are those of a transaction',
+        'voc_pusher_reply',
+        replaced('if (sent->refused || reply->type == VOC_REDIS_STATUS)',
+            'if (reply->type == VOC_REDIS_STATUS)')],
+    ['the error of RPUSH is not looked at', 'voc_redis',
+        replaced('reader->reply.text.data == NULL &&', '1 &&')],
     ['the cursor is not read', 'voc_pusher_source',
         replaced('    source->begun = 1;', <<'END')],
     cursor = source->confirmed;
@@ -263,7 +305,6 @@ END
             '    rc = VOC_JOURNAL_EMPTY;')],
     ["someone else's cursor is believed", 'voc_pusher_source',
         replaced("        voc_pusher_foreign(p);\n        return;\n", '')],
-    ['the cursor moves before the list does', 'voc_redis', \&cursor_first],
     ['a drain does not wait for the cursor', 'voc_pusher',
         replaced("p->left.journal == NULL &&\n           p->ncursors == 0;",
             'p->left.journal == NULL;')],

@@ -45,6 +45,7 @@ net_drop(conn_t *c)
     c->up.len = 0;
     c->in.len = 0;
     c->down.len = 0;
+    redis_forget(c);
 }
 
 static void
@@ -165,6 +166,7 @@ unasked(conn_t *c)
 
     bytes_add(&c->down, text, strlen(text));
     c->closed = roll(2) == 0;
+    c->nonsense = 1;
 }
 
 void
@@ -192,7 +194,7 @@ net_connecting(proc_t *p)
     c->closed = 0;
     c->mute = 0;
     c->blocked = 0;
-    c->asked = c->authed = 0;
+    redis_forget(c);
     c->window = fault(FAULT_WINDOW) ? roll(3000) : SIZE_MAX;
     p->conn = c;
     if (fault(FAULT_UNASKED)) {
@@ -244,6 +246,7 @@ net_deliver_down(conn_t *c)
         }
         memcpy(data, c->down.data, n);
         bytes_drop(&c->down, n);
+        c->heard_at = sim.now;
         proc_call(p, CALL_RECEIVED, data, n);
         return 1;
     }
@@ -306,7 +309,7 @@ net_step(void)
         net_deliver_up(c);
         break;
     case 1:
-        while (redis_serve(c) && roll(2)) {
+        while (redis_serve(c) && roll(4)) {
         }
         break;
     case 2:
@@ -362,13 +365,21 @@ op_connect(void *ctx, int rediscover)
     if (p->conn != NULL || p->connecting) {
         fail("connects twice");
     }
+    if (sim.now < p->banned) {
+        fail("connects again %" PRIu64 " ms too early", p->banned - sim.now);
+    }
     p->connecting = 1;
 }
 
 static void
 op_close(void *ctx)
 {
-    net_forget(ctx);
+    proc_t *p = ctx;
+
+    if (p->conn != NULL) {
+        p->banned = redis_bans(p->conn);
+    }
+    net_forget(p);
 }
 
 static ssize_t
@@ -456,6 +467,13 @@ op_may_begin(void *ctx)
     return life_may_begin(p->store, &p->leftovers);
 }
 
+static int
+op_busy(void *ctx)
+{
+    (void)ctx;
+    return (int)roll(2);
+}
+
 static void
 op_retire(void *ctx, voc_journal_t *journal)
 {
@@ -481,4 +499,4 @@ op_retire(void *ctx, voc_journal_t *journal)
 
 const voc_pusher_ops_t sim_ops = {op_connect,   op_close,  op_send,
                                   op_timer,     op_random, op_log,
-                                  op_may_begin, op_retire};
+                                  op_may_begin, op_busy,   op_retire};

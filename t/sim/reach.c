@@ -6,8 +6,8 @@
 
 #include "sim.h"
 
-#define REACHED_MAX 128
-#define NAME_MAX    72
+#define REACHED_MAX 256
+#define NAME_MAX    96
 
 static struct {
     char name[NAME_MAX];

@@ -1,6 +1,6 @@
 /* What can happen to Redis: errors, restarts, an older state. */
 
-#include "sim.h"
+#include "redis.h"
 
 /* A state to come back to, with its list as long as it is now. */
 void
@@ -62,7 +62,6 @@ redis_restart(int lose, int failover)
         redis_restore(roll(r->nsnapshots));
     }
 
-    r->loaded = 0;
     if (!failover && !sim.calm && roll(2)) {
         r->loading_until = sim.now + roll(500);
     }
@@ -101,8 +100,197 @@ redis_error(void)
 
     sim.redis.error = errors[roll(sizeof(errors) / sizeof(errors[0]))];
     sim.redis.errors = 1 + roll(4);
-    sim.redis.in_scripts = roll(2) == 0;
+    sim.redis.place = (place_e)roll(AT_N);
     say("Redis: %u errors to come: %s", sim.redis.errors, sim.redis.error);
+}
+
+int
+redis_error_due(place_e place)
+{
+    redis_t *r = &sim.redis;
+
+    if (r->errors == 0 || (r->place != place && r->place != AT_ANY) ||
+        (r->place == AT_ANY && roll(2))) {
+        return 0;
+    }
+
+    r->errors--;
+    return 1;
+}
+
+/* Who has lost the right to one of them loses all at once. */
+static const char *const rights[] = {"MULTI", "LINDEX", "LTRIM",
+                                     "EXEC",  "RPUSH",  "EVAL"};
+
+#define RIGHTS_ASKED 4 /* before the first push */
+
+void
+redis_deny(void)
+{
+    redis_t *r = &sim.redis;
+
+    r->denied = (1 + roll((1 << RIGHTS_ASKED) - 1)) | 3 << RIGHTS_ASKED;
+    r->denies = roll(2) ? "NOPERM this user has no permissions to run it"
+                        : "ERR unknown command";
+    say("Redis: rights are taken away: %x", r->denied);
+}
+
+/* ---- what an error asks of the pusher ------------------------------------
+ */
+
+typedef enum { OWES_NOTHING, OWES_LEAVE, OWES_LEAVE_LONG } owes_e;
+
+static owes_e
+owes(const char *error)
+{
+    static const char *const leave[] = {"READONLY", "UNBLOCKED"},
+                             *const denied[] = {"NOAUTH",
+                                                "WRONGPASS",
+                                                "NOPERM",
+                                                "ERR invalid password",
+                                                "ERR Client sent AUTH",
+                                                "ERR AUTH",
+                                                "The user executing"};
+    size_t i;
+
+    for (i = 0; error != NULL && i < sizeof(leave) / sizeof(leave[0]); i++) {
+        if (strncmp(error, leave[i], strlen(leave[i])) == 0) {
+            return OWES_LEAVE;
+        }
+    }
+    for (i = 0; error != NULL && i < sizeof(denied) / sizeof(denied[0]);
+         i++) {
+        if (strncmp(error, denied[i], strlen(denied[i])) == 0) {
+            return OWES_LEAVE_LONG;
+        }
+    }
+
+    return OWES_NOTHING;
+}
+
+/* It asks for its rights anew only once all is answered. */
+void
+redis_asked_again(const conn_t *c)
+{
+    if (owes(c->before) != OWES_NOTHING && !c->nonsense) {
+        fail("goes on where it was answered %s", c->before);
+    }
+}
+
+/* It closes, having heard all that was said: until when it stays away. */
+uint64_t
+redis_bans(const conn_t *c)
+{
+    if (owes(c->error) != OWES_LEAVE_LONG || c->nonsense || c->closed ||
+        c->blocked || c->up.len + c->in.len + c->down.len > 0) {
+        return 0;
+    }
+
+    reached("stays away:", "");
+    return c->heard_at + VOC_PUSHER_HOLD_MAX;
+}
+
+void
+redis_refuse(conn_t *c, const char *before, const char *error,
+             const char *behind)
+{
+    char text[256];
+
+    if (c->error == NULL) {
+        c->error = error;
+    }
+    snprintf(text, sizeof(text), "%s%s%s", before, error, behind);
+    reply_line(c, '-', text);
+}
+
+/* ---- refused -------------------------------------------------------------
+ */
+
+static int
+among(const char *name, const char *const names[], size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return (int)i + 1;
+        }
+    }
+
+    return 0;
+}
+
+static int
+refuses_rights(conn_t *c, const char *name)
+{
+    int i = among(name, rights, sizeof(rights) / sizeof(rights[0]));
+
+    if (i == 0 || c->old_master || !(sim.redis.denied & 1u << (i - 1))) {
+        return 0;
+    }
+
+    reached("not allowed:", name);
+    redis_refuse(c, "", sim.redis.denies, "");
+    return 1;
+}
+
+static int
+refuses_by_error(conn_t *c, const char *name)
+{
+    const char *error = sim.redis.error;
+    int exec = strcmp(name, "EXEC") == 0;
+    int queued = c->multi || c->bare || strcmp(name, "MULTI") == 0;
+
+    if (!redis_error_due(exec ? AT_EXEC : queued ? AT_QUEUED : AT_PLAIN)) {
+        return 0;
+    }
+
+    reached(exec ? "by EXEC:" : queued ? "when queued:" : "answered:", error);
+    if (strcmp(name, "DEL") == 0 && c->error == NULL) {
+        c->error = ""; /* which may be a reason to stop, or not */
+    }
+    redis_refuse(c,
+                 exec && roll(2) ? "EXECABORT Transaction discarded "
+                                   "because of: "
+                                 : "",
+                 error, "");
+    return 1;
+}
+
+int
+redis_refuses(conn_t *c, const char *name)
+{
+    static const char *const writes[] = {"RPUSH", "LTRIM", "SET", "DEL",
+                                         "EXEC"};
+    redis_t *r = &sim.redis;
+
+    if (refuses_rights(c, name) || refuses_by_error(c, name)) {
+        return 1;
+    }
+
+    if (r->garbage) {
+        r->garbage = 0;
+        c->nonsense = 1;
+        reply_line(c, "+:x*"[roll(4)], "7");
+        return 1;
+    }
+
+    if (sim.now < r->loading_until) {
+        redis_refuse(c, "", "LOADING Redis is loading the dataset in memory",
+                     "");
+        return 1;
+    }
+
+    if (sim.now < r->replica_until && !c->old_master && !c->bare &&
+        among(name, writes, sizeof(writes) / sizeof(writes[0]))) {
+        redis_refuse(c, "",
+                     "READONLY You can't write against a read only "
+                     "replica.",
+                     "");
+        return 1;
+    }
+
+    return 0;
 }
 
 int
@@ -216,7 +404,7 @@ redis_foreign_left(void)
         }
     }
 
-    return sim.redis.wrong_list;
+    return sim.redis.wrong_list || sim.redis.denied != 0;
 }
 
 void
@@ -226,6 +414,7 @@ redis_repair(void)
     unsigned i;
 
     sim.redis.wrong_list = 0;
+    sim.redis.denied = 0;
     for (i = 0; i < state->ncursors;) {
         if (state->cursors[i].foreign) {
             redis_mend(state, &state->cursors[i]);

@@ -161,8 +161,8 @@ faults_of_redis(void)
     if (fault(FAULT_GARBAGE)) {
         sim.redis.garbage = 1;
     }
-    if (fault(FAULT_SCRIPT_FLUSH)) {
-        sim.redis.loaded = 0;
+    if (fault(FAULT_RIGHTS)) {
+        redis_deny();
     }
     if (fault(FAULT_RESTART)) {
         redis_restart(0, 0);

@@ -29,7 +29,8 @@
 #define ARGS_MAX   1100
 #define RETIRE_MAX 8
 
-#define PAYLOAD_MIN 24 /* bytes: {"n":12345678,"p":"..." */
+#define PAYLOAD_MIN 24          /* bytes: {"n":12345678,"p":"..." */
+#define PAYLOAD_MAX (32 * 1024) /* room; none is as large */
 
 /* ---- what can go wrong; a run has some of it, each at its own rate ------
  */
@@ -57,7 +58,7 @@
     X(HANG, 500)         /* or not answered */                               \
     X(ERROR, 800)        /* Redis answers with an error */                   \
     X(GARBAGE, 200)      /* or with something else */                        \
-    X(SCRIPT_FLUSH, 300) /* Redis forgets its scripts */                     \
+    X(RIGHTS, 80)        /* who may push may no longer take back */          \
     X(RESTART, 300)      /* Redis restarts and has lost nothing */           \
     X(RESTORE, 250)      /* or comes back with an older state */             \
     X(FAILOVER, 200)     /* another is the master, of an older state */      \
@@ -179,6 +180,7 @@ typedef struct {
     conn_t *conn;
     int connecting;
     uint64_t timer_at;
+    uint64_t banned;   /* until then it must not connect */
     int told;          /* that it has to exit */
     uint64_t drain_at; /* the end of pushing, if it was told so */
     voc_journal_t *retiring[RETIRE_MAX];
@@ -210,9 +212,20 @@ struct conn_s {
     int blocked;
     size_t window;
     int asked, authed;
-    bytes_t up;   /* on the way to the server */
-    bytes_t in;   /* there, not yet looked at */
-    bytes_t down; /* on the way to the client */
+    int multi;          /* commands are queued, */
+    int aborts;         /* one of them was not, */
+    int bare;           /* or MULTI itself was refused */
+    int granted;        /* it may take back what it pushes, and has asked */
+    int init;           /* it asks anew without waiting for SET's answer */
+    int nonsense;       /* it was answered with what no command answers */
+    const char *error;  /* the first one since it asked; NULL: none */
+    const char *before; /* that, when the last MULTI came */
+    uint64_t heard_at;  /* the client */
+    bytes_t up;         /* on the way to the server */
+    bytes_t in;         /* there, not yet looked at */
+    bytes_t down;       /* on the way to the client */
+    bytes_t queue;      /* behind MULTI */
+    unsigned queued;    /* commands in it */
 };
 
 typedef struct {
@@ -223,6 +236,17 @@ typedef struct {
 } cursor_t;
 
 enum { FOREIGN_TEXT = 1, FOREIGN_BEYOND, FOREIGN_TYPE };
+
+/* Where an error is answered. */
+typedef enum {
+    AT_ANY,
+    AT_PLAIN,  /* outside of a transaction */
+    AT_QUEUED, /* in one, before EXEC */
+    AT_EXEC,   /* by EXEC, for all of it */
+    AT_PUSH,   /* in EXEC, by RPUSH */
+    AT_SCRIPT, /* in EXEC, by GET or SET in the commit */
+    AT_N
+} place_e;
 
 typedef struct {
     cursor_t cursors[KEYS_MAX];
@@ -236,14 +260,15 @@ typedef struct {
     size_t list_size;
     redis_state_t snapshots[SNAPSHOTS];
     unsigned nsnapshots;
-    int loaded;
     int has_old;
     int password;
     uint64_t down_until, replica_until, loading_until;
     const char *error; /* the answer to the next commands */
     unsigned errors;
-    int in_scripts; /* only there */
-    int wrong_list; /* what stands at the key is no list */
+    place_e place;      /* only there */
+    unsigned denied;    /* commands that are refused, bits; 0: none */
+    const char *denies; /* how */
+    int wrong_list;     /* what stands at the key is no list */
     int garbage;
 } redis_t;
 
@@ -335,6 +360,7 @@ size_t payload_write(char *out, uint32_t append, uint32_t length);
 
 /* redis.c */
 int redis_serve(conn_t *c); /* one command; 0: none is complete */
+void redis_forget(conn_t *c); /* what it had begun */
 int redis_has_cursor(const char *id);
 void redis_free(void);
 
@@ -342,7 +368,11 @@ void redis_free(void);
 void redis_snapshot(void);
 void redis_restart(int lose, int failover);
 void redis_error(void);
+void redis_deny(void); /* what the commit needs */
 int redis_down(void);
+/* What an error asks of the pusher: it has to be gone, and stay away. */
+void redis_asked_again(const conn_t *c);
+uint64_t redis_bans(const conn_t *c);
 
 void redis_foreign(void);
 void redis_repair(void); /* all that someone else has set */

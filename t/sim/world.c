@@ -216,6 +216,7 @@ world_end(void)
         free(sim.conns[i].up.data);
         free(sim.conns[i].in.data);
         free(sim.conns[i].down.data);
+        free(sim.conns[i].queue.data);
     }
     redis_free();
     free(sim.appends);
