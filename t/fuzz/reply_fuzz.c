@@ -55,11 +55,39 @@ cut(void)
 static void
 typed(fuzz_input_t *in)
 {
-    static const char *const forms[] = {
-        "+%s\r\n",       "-%s\r\n",     ":%s\r\n",     "$1\r\n%.1s\r\n",
-        "*1\r\n+%s\r\n", "*-1\r\n%.0s", "$-1\r\n%.0s", "*0\r\n%.0s"};
-    static const char *const numbers[] = {"$",       "$", "$0", "*1\r\n$",
-                                          "*2\r\n$", "+", ":",  "-"};
+    static const char *const forms[16] = {
+        "+%s\r\n",
+        "-%s\r\n",
+        ":%s\r\n",
+        "$1\r\n%.1s\r\n",
+        "*1\r\n+%s\r\n",
+        "*-1\r\n%.0s",
+        "$-1\r\n%.0s",
+        "*0\r\n%.0s",
+        "+QUEUED\r\n%.0s",
+        "-EXECABORT Transaction discarded because of: %s\r\n",
+        "*2\r\n:1\r\n+%s\r\n",
+        "*2\r\n:1\r\n-%s\r\n",
+        "*2\r\n-%s\r\n$1\r\n1\r\n",
+        "*2\r\n:1\r\n:%s\r\n",
+        "*2\r\n:1\r\n*1\r\n+%s\r\n",
+        "*2\r\n*1\r\n+%s\r\n+"};
+    static const char *const numbers[16] = {"$",
+                                            "$",
+                                            "$0",
+                                            "*1\r\n$",
+                                            "*2\r\n$",
+                                            "+",
+                                            ":",
+                                            "-",
+                                            "*2\r\n:1\r\n$",
+                                            "*2\r\n:1\r\n+",
+                                            "*2\r\n:1\r\n-",
+                                            "*2\r\n:1\r\n:",
+                                            "*2\r\n:1\r\n*1\r\n$",
+                                            "*2\r\n-x\r\n$",
+                                            "*3\r\n:1\r\n:1\r\n$",
+                                            "*1\r\n"};
     char text[512], given[256] = "0";
     voc_journal_status_t status;
     uint64_t number;
@@ -75,8 +103,8 @@ typed(fuzz_input_t *in)
             number = status.head - number % (status.head + 1) % 8;
         }
         len = (size_t)sprintf(given, "%" PRIu64, number);
-        n = sprintf(text, "%s", numbers[how % 8]);
-        if (how % 8 < 5) {
+        n = sprintf(text, "%s", numbers[how % 16]);
+        if (strchr(text, '$') != NULL) {
             n += sprintf(text + n, "%zu\r\n", len);
         }
         sprintf(text + n, "%s\r\n", given);
@@ -86,10 +114,11 @@ typed(fuzz_input_t *in)
             memcpy(given, data, len);
             given[len] = '\0';
         }
-        snprintf(text, sizeof(text), forms[how % 8], given);
+        snprintf(text, sizeof(text), forms[how % 16], given);
     }
 
     w.exact = 0;
+    w.redis.spoilt = 1;
     if (how & 128) {
         serve(text);
     } else {
@@ -106,14 +135,20 @@ static const char *const errors[] = {
     "-WRONGPASS " MODEL_PASSWORD "\r\n",
     "-NOPERM x\r\n",
     "-WRONGTYPE x\r\n",
-    "-NOSCRIPT x\r\n",
+    "-MASTERDOWN x\r\n",
     "-ERR max number of clients reached\r\n",
     "-ERR x, with args beginning with: \r\n",
     "-ERR Error running script (call to f_x): @user_script:1: -OOM x\r\n",
     "*2\r\n$5\r\nslave\r\n:1\r\n",
     "-MOVED 1 x\r\n",
     "-UNBLOCKED x\r\n",
-    "-\r\n"};
+    "-\r\n",
+    "-EXECABORT Transaction discarded because of: OOM x\r\n",
+    "-EXECABORT Transaction discarded because of: NOPERM x\r\n",
+    "-EXECABORT Transaction discarded because of previous errors.\r\n",
+    "-ERR unknown command 'LTRIM', with args beginning with: 'x'\r\n"};
+
+#define ERRORS (sizeof(errors) / sizeof(errors[0]))
 
 /* A byte of the live journal or the leftover is not what it was. */
 static void
@@ -143,19 +178,51 @@ anything(unsigned times, fuzz_input_t *in)
     for (; len > 0 && times > 0; times--, n += len) {
         memcpy(text + n, data, len);
     }
-    deliver(text, n);
     w.exact = 0;
+    w.redis.spoilt = 1;
+    deliver(text, n);
 }
 
 /* For a second someone else has always been there before. */
 static void
 quarrel(void)
 {
-    w.quarrel = 1;
+    w.redis.quarrel = 1;
     append(1, 1);
     pass(1000, 1);
-    w.quarrel = 0;
+    w.redis.quarrel = 0;
     w.exact = 0;
+}
+
+/* Redis goes back to what it had some time ago, or loses the cursor. */
+static void
+go_back(int to_some, fuzz_input_t *in)
+{
+    model_cursor_t *live = &w.redis.live;
+
+    if (live->listed > 0 && to_some) {
+        live->listed = fuzz_take(in, 2) % (live->listed + 1);
+        sprintf(live->value, "%" PRIu64, live->listed);
+        model_forget(&w.redis, live, live->listed);
+    } else {
+        live->value[0] = '\0';
+        w.exact = 0;
+    }
+}
+
+/* Someone else pushes something large, or sets the cursor. */
+static void
+meddle(unsigned op)
+{
+    if (op & 32) {
+        if (w.redis.nlist < MODEL_LIST_MAX) {
+            w.redis.list[w.redis.nlist++] = (model_item_t){NULL, 0};
+        }
+    } else {
+        sprintf(w.redis.live.value, "%s", op & 16 ? "01" : "9999");
+        w.foreign = 1;
+        w.exact = 0;
+    }
 }
 
 static void start_pusher(void);
@@ -172,8 +239,12 @@ happen(unsigned op, fuzz_input_t *in)
         }
         break;
     case 1:
-        serve(NULL);
-        deliver_pending(0);
+        if (op & 16) {
+            serve_all();
+        } else {
+            serve(NULL);
+            deliver_pending(0);
+        }
         break;
     case 2:
         deliver_pending(fuzz_take(in, 1));
@@ -183,7 +254,11 @@ happen(unsigned op, fuzz_input_t *in)
         anything(op & 16 ? (unsigned)fuzz_take(in, 1) : 1, in);
         break;
     case 4:
-        serve(errors[fuzz_take(in, 1) % 16]);
+        if (op & 16) {
+            w.redis.fault = fuzz_take(in, 1) % MODEL_FAULTS;
+        } else {
+            serve(errors[fuzz_take(in, 1) % ERRORS]);
+        }
         break;
     case 5:
         typed(in);
@@ -194,6 +269,7 @@ happen(unsigned op, fuzz_input_t *in)
     case 7:
         w.not_yet ^= (op & 32) != 0;
         w.hang ^= (op & 64) != 0;
+        w.busy ^= (op & 128) != 0;
         pass(fuzz_take(in, 1), 0);
         break;
     case 8:
@@ -208,21 +284,11 @@ happen(unsigned op, fuzz_input_t *in)
     case 11:
         w.send_fails = w.connected;
         break;
-    case 12: /* Redis goes back, or loses it */
-        if (w.redis.live.listed > 0 && op & 16) {
-            w.redis.live.listed =
-                fuzz_take(in, 2) % (w.redis.live.listed + 1);
-            sprintf(w.redis.live.value, "%" PRIu64, w.redis.live.listed);
-        } else {
-            w.redis.live.value[0] = '\0';
-            w.exact = 0;
-        }
-        w.redis.loaded = 0;
+    case 12:
+        go_back(op & 16, in);
         break;
     case 13:
-        sprintf(w.redis.live.value, "%s", op & 16 ? "01" : "9999");
-        w.foreign = 1;
-        w.exact = 0;
+        meddle(op);
         break;
     case 14:
         voc_pusher_free(w.pusher);
@@ -340,7 +406,7 @@ start(unsigned how)
     memset(&w, 0, offsetof(__typeof__(w), stream));
     w.nstream = w.scanned = 0;
     memset(w.said, 0, sizeof(w.said));
-    w.said_more = w.foreign = w.quarrel = w.hang = w.not_yet = 0;
+    w.said_more = w.foreign = w.hang = w.not_yet = w.busy = 0;
     w.exact = 1;
     w.redis.sent = sent;
     w.now = w.started = 1000;
@@ -380,14 +446,37 @@ is_done(void)
            (w.options.directory == NULL || access(path, F_OK) != 0);
 }
 
+/* Every event is there once, in order, unless it is damaged. */
+static void
+check_list(uint64_t head)
+{
+    unsigned i;
+    uint64_t live = 0, left = 0, *last;
+    const model_item_t *item = w.redis.list;
+
+    for (i = 0; i < w.redis.nlist; i++, item++) {
+        if (item->of != NULL) {
+            last = item->of == &w.redis.live ? &live : &left;
+            must(item->seq == *last + 1 ||
+                 (w.redis.damaged && item->seq > *last));
+            *last = item->seq;
+        }
+    }
+
+    must(w.redis.damaged ||
+         (live == head && left == (w.options.directory ? LEFT_N : 0)));
+}
+
 /* Redis is well again: every event gets there, and is done with. */
 static void
 finish(void)
 {
     const voc_pusher_counters_t *counters;
+    voc_journal_status_t status;
     uint64_t end = w.now + WELL_AGAIN;
 
     w.hang = w.not_yet = 0;
+    w.redis.fault = MODEL_WELL;
     cut();
     w.window = SIZE_MAX;
     if (w.foreign) {
@@ -404,6 +493,10 @@ finish(void)
     must(is_done());
     counters = voc_pusher_counters(w.pusher);
     must(counters->lost == 0 || w.redis.damaged);
+    voc_journal_status(w.options.journal, &status);
+    if (!w.redis.spoilt) {
+        check_list(status.head);
+    }
     must(!w.exact || w.redis.damaged ||
          counters->pushed == w.redis.live.listed + counters->replayed +
                                  (w.options.directory ? LEFT_N : 0));

@@ -31,7 +31,7 @@ static struct {
     size_t window; /* bytes that send() takes */
     size_t memory; /* before there was a pusher */
     model_t redis;
-    char pending[8192]; /* answers that are under way */
+    char pending[MODEL_OUT_MAX + 8192]; /* answers that are under way */
     size_t npending;
     char stream[STREAM_MAX]; /* that were delivered on this connection */
     size_t nstream, scanned;
@@ -40,8 +40,8 @@ static struct {
     int foreign;                  /* a cursor that is none of the pusher's */
     int hang;                     /* connecting is not answered */
     int not_yet;                  /* the live journal has to wait */
-    int quarrel;                  /* every batch finds another cursor */
-    int exact;                    /* the counters tell what is on the list */
+    int busy;
+    int exact; /* the counters tell what is on the list */
 } w;
 
 /* ---- what the pusher asks for ----------------------------------------- */
@@ -62,8 +62,10 @@ static void
 connection_end(void)
 {
     w.connecting = w.connected = w.blocked = w.send_fails = 0;
-    w.redis.nsent = w.npending = w.nstream = w.scanned = 0;
-    w.redis.authed = 0;
+    w.redis.nsent = w.redis.queued = 0;
+    w.npending = w.nstream = w.scanned = 0;
+    w.redis.authed = w.redis.multi = w.redis.aborted = w.redis.rights = 0;
+    model_unfinished(&w.redis);
 }
 
 static void
@@ -137,6 +139,13 @@ world_may_begin(void *ctx)
     return !w.not_yet;
 }
 
+static int
+world_busy(void *ctx)
+{
+    (void)ctx;
+    return w.busy;
+}
+
 /* Only what Redis said it has is deleted. */
 static void
 world_retire(void *ctx, voc_journal_t *journal)
@@ -153,8 +162,8 @@ world_retire(void *ctx, voc_journal_t *journal)
 }
 
 static const voc_pusher_ops_t ops = {
-    world_connect, world_close, world_send,      world_timer,
-    world_random,  world_log,   world_may_begin, world_retire};
+    world_connect, world_close,     world_send, world_timer, world_random,
+    world_log,     world_may_begin, world_busy, world_retire};
 
 /* ---- what was answered ------------------------------------------------ */
 
@@ -277,24 +286,41 @@ static int
 serve(const char *instead)
 {
     static model_command_t command;
-    char out[256];
+    static char out[MODEL_OUT_MAX];
     size_t size = model_next(&w.redis, &command);
 
     if (size == 0) {
         return 0;
     }
 
-    if (instead == NULL) {
-        if (w.quarrel && command.argc > 7) {
-            sprintf(out, "$1\r\n0\r\n");
-        } else {
-            model_answer(&w.redis, &command, out);
-        }
-        instead = out;
+    if (model_is(command.argv[0], "LINDEX")) {
+        w.redis.rights = 0; /* are asked for */
+    } else if (model_is(command.argv[0], "RPUSH")) {
+        must(w.redis.rights || w.redis.spoilt);
     }
-    model_drop(&w.redis, size);
+
+    if (instead == NULL) {
+        model_serve(&w.redis, &command, size, out);
+        instead = out;
+    } else {
+        model_refuse(&w.redis, &command, size);
+    }
     answer(instead, strlen(instead));
     return 1;
+}
+
+/* All there is, and what is sent because of it. */
+static void
+serve_all(void)
+{
+    unsigned n;
+
+    for (n = 0; n < SETTLE_MAX && serve(NULL); n++) {
+        while (serve(NULL)) {
+            n++;
+        }
+        deliver_pending(0);
+    }
 }
 
 /* ---- time ------------------------------------------------------------- */
