@@ -225,6 +225,10 @@ voc_pusher_pushed(voc_pusher_t *p, const voc_sent_t *sent,
         return voc_pusher_error(p, sent->type, reply->text);
     }
 
+    if (reply->text_type != VOC_REDIS_STRING) {
+        return voc_pusher_unexpected(p);
+    }
+
     expected.len = voc_redis_decimal(cursor, sent->last);
 
     if (!reply->cut && voc_str_equal(reply->text, expected)) {
