@@ -10,6 +10,7 @@ use Socket qw(IPPROTO_TCP SOL_SOCKET SO_KEEPALIVE);
 use Test::More;
 use Time::HiRes qw(sleep);
 use VocTest qw(reap spawn wait_for);
+use VocTest::Client qw(query sample);
 use VocTest::Proxy;
 use VocTest::Rig;
 
@@ -45,6 +46,24 @@ sub pushers_socket {
     return if $copy == -1;
     open my $socket, '+<&=', $copy or return;
     return $socket;
+}
+
+# Through the socket come the test and the consumer.
+sub kill_pusher {
+    my ($redis) = @_;
+
+    for ($redis->cli(qw(CLIENT LIST)) =~ /\baddr=(127\.0\.0\.1:\d+)/g) {
+        eval { $redis->cli(qw(CLIENT KILL ADDR), $_) };    # gone by itself
+    }
+    return;
+}
+
+# How often a batch was taken back, or the right to do so was asked for.
+sub trims {
+    my ($redis) = @_;
+
+    return ($redis->cli('INFO', 'commandstats')->{cmdstat_ltrim} // '')
+        =~ /calls=(\d+)/ ? $1 : 0;
 }
 
 # ---- commands, crashes, pauses ---------------------------------------------------
@@ -177,6 +196,131 @@ for my $how (qw(BLMOVE LPOP)) {
     ok wait_for { !$redis->cli('LLEN', 'voc:events') }, 'all is taken';
     $consumer->stop;
     right_at_rest($rig, 'and nothing twice');
+}
+
+# ---- a consumer that waits: it is given whatever is on the list for a moment --------
+
+{
+    my $redis = VocTest::Redis->new->start;
+    my $proxy = VocTest::Proxy->new(to => $redis->port)->start;
+    my $rig   = VocTest::Rig->new(redis => $redis, via => $proxy->port);
+    my $nginx = $rig->nginx->start;
+    my $consumer = $rig->consume('BLPOP');
+
+    $rig->marker;
+    for my $events (1, 30) {
+        my $connections = $proxy->connections;
+        $proxy->mode('hold');
+        $rig->send(connections => $events, rate => 0, count => 1)->wait;
+        wait_for { $proxy->connections > $connections }
+            or fail('the connection is not given up');
+        right_at_rest($rig, "$events waiting, pushed on a new connection");
+        is $redis->cli('LLEN', 'voc:events'), 0, 'and taken';
+
+        my $trims = trims($redis);
+        cmp_ok $proxy->held, '>', 300, 'the old one holds a batch';
+        $proxy->mode('release');
+        is wait_for { trims($redis) - $trims }, 1, 'which Redis takes back';
+        $rig->marker;
+        right_at_rest($rig, 'before the consumer gets it');
+        is $redis->cli('EXISTS', 'voc:events'), 0, 'the list is as it was';
+    }
+
+    my $sender = $rig->send(%load);
+    for my $round (1 .. 3) {
+        my $connections = $proxy->connections;
+        $proxy->mode('hold');
+        wait_for { $proxy->connections > $connections }
+            or fail('the connection is not given up');
+        $sender->wait_more(20);
+        $proxy->mode('release');
+        for (1 .. 5) {
+            kill_pusher($redis);
+            $sender->wait_more(10);
+            $redis->cli(qw(SCRIPT FLUSH));
+            $sender->wait_more(5);
+            $redis->cli(qw(CLIENT PAUSE 100 WRITE));
+            $sender->wait_more(10);
+        }
+        right($rig, 'late batches, kills, pauses and no scripts under load');
+    }
+
+    # Who waits does so while the key is of another type.
+    $nginx->expect_log(qr/\[alert\].*WRONGTYPE/);
+    for my $key ('voc:events', $rig->cursors) {
+        my $logged = logged($rig, qr/\[alert\].*WRONGTYPE/);
+        if ($key eq 'voc:events') {
+            # where it is empty
+            wait_for { eval { $redis->cli('HSET', $key, 'x', 'y') } };
+        }
+        else {
+            $redis->cli('MULTI');
+            $redis->cli('DEL', $key);
+            $redis->cli('HSET', $key, 'x', 'y');
+            $redis->cli('EXEC');
+        }
+        ok wait_for { logged($rig, qr/\[alert\].*WRONGTYPE/) > $logged },
+            "$key is of a wrong type";
+        # What was pushed before has been taken, and written down.
+        wait_for { $redis->cli('INFO', 'clients')->{blocked_clients} }
+            if $key ne 'voc:events';
+        my @lines = $consumer->lines;
+        kill_pusher($redis);
+        $sender->wait_more(100);
+        is scalar($consumer->lines), @lines, 'nothing is pushed';
+        is $redis->cli('TYPE', $key), 'hash', 'it is left alone';
+        is $redis->cli('EXISTS', 'voc:events'), $key eq 'voc:events' ? 1 : 0,
+            'and so is the list';
+        $redis->cli('DEL', $key);
+        right($rig, "$key is put right");
+        is logged($rig, qr/\[alert\].*WRONGTYPE/), $logged + 1, 'said once';
+    }
+    $sender->stop;
+    $rig->marker;
+    right_at_rest($rig, 'at rest');
+    is $redis->cli('LLEN', 'voc:events'), 0, 'all is taken';
+    is $rig->cursors, 1, 'one cursor';
+}
+
+# ---- large ones -----------------------------------------------------------------------
+
+# Memory ends within a batch, or between two.
+{
+    my $rig = VocTest::Rig->new(queue => 'redis_timeout 20s;')->start;
+    my ($redis, $nginx) = ($rig->redis, $rig->nginx);
+
+    for my $room (300_000, 1_500_000, 3_000_000) {
+        my $logged = logged($rig, qr/\[error\].*OOM command not allowed/);
+        $rig->marker;
+        $redis->cli(qw(CLIENT PAUSE 20000 WRITE));
+        $rig->send(connections => 4, rate => 0, count => 1200, padding => 1000)
+            ->wait;
+        $redis->cli(qw(CONFIG SET maxmemory),
+            $redis->cli('INFO', 'memory')->{used_memory} + $room);
+        $redis->cli(qw(CLIENT UNPAUSE));
+        ok wait_for { logged($rig, qr/\[error\].*OOM/) > $logged },
+            "room for $room bytes: no memory any more";
+        note $redis->cli('LLEN', 'voc:events'), ' on the list';
+        $redis->cli(qw(CONFIG SET maxmemory 0));
+        right_at_rest($rig, 'memory again');
+    }
+}
+
+# An event of more bytes than are read of an answer, the last one on the list.
+{
+    my $rig = VocTest::Rig->new->start;
+    my $client = VocTest::Client->new(port => $rig->nginx->port, tls => 1);
+
+    push @{ $rig->{markers} }, 'large';
+    my $answer = $client->post('/voc', body => query(sample('callRecordingAvailable',
+            callid => 'large', padding => 'x' x 200_000)),
+        headers => ['Content-Type' => 'application/x-www-form-urlencoded']);
+    is $answer->{status}, 200, 'an event of 200 kB';
+    wait_for { $rig->redis->cli('LLEN', 'voc:events') };
+    kill_pusher($rig->redis);
+    $rig->marker;
+    right_at_rest($rig, 'is no obstacle to a new connection');
+    is logged($rig, qr/\[(?:alert|error)\]/), 1, 'the lost one is said, no more';
 }
 
 # ---- Redis loses what it had confirmed ----------------------------------------------

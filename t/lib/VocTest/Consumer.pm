@@ -5,11 +5,11 @@ package VocTest::Consumer;
 #   my $consumer = VocTest::Consumer->new(
 #       socket => $redis->socket,
 #       how    => 'BLMOVE',    # to DONE, safe against any end
-#                              # or 'LPOP', each line to a file
-#       key    => 'voc:events', done => 'voc:done',
+#                              # or 'LPOP', 'BLPOP', each line to a file
+#       key    => 'voc:events', done => 'voc:done', db => 0,
 #   )->start;
 #   $consumer->stop;
-#   $consumer->lines;          # what LPOP took, in its order
+#   $consumer->lines;          # what LPOP, BLPOP took, in its order
 
 use strict;
 use warnings;
@@ -25,6 +25,7 @@ sub new {
         how  => 'BLMOVE',
         key  => 'voc:events',
         done => 'voc:done',
+        db   => 0,
         %options,
         dir => private_dir(),
     }, $class;
@@ -39,7 +40,7 @@ sub start {
     $self->{pid} = spawn("$self->{dir}/output.log", $^X, '-I',
         root() . '/t/lib', '-MVocTest::Consumer', '-e',
         'VocTest::Consumer::run(@ARGV)', log => "$self->{dir}/lines",
-        map { $_ => $self->{$_} } qw(socket how key done));
+        map { $_ => $self->{$_} } qw(socket how key done db));
     return $self;
 }
 
@@ -74,9 +75,14 @@ sub run {
 
     while (!$stop) {
         my $good = eval {
-            $redis //= Redis->new(sock => $options{socket}, read_timeout => 5);
+            $redis //= Redis->new(sock => $options{socket}, read_timeout => 5,
+                on_connect => sub { $_[0]->select($options{db}) });
             if ($options{how} eq 'BLMOVE') {
                 $redis->blmove(@options{qw(key done)}, 'LEFT', 'RIGHT', 0.2);
+            }
+            elsif ($options{how} eq 'BLPOP') {
+                my (undef, $line) = $redis->blpop(split(/ /, $options{key}), 0.2);
+                syswrite $log, "$line\n" if defined $line;
             }
             else {
                 my $line = $redis->lpop($options{key});

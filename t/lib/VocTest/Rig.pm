@@ -136,7 +136,7 @@ sub list {
         or return (@{ $self->{taken} }, $self->range('voc:events'));
 
     return ($consumer->lines, $self->range('voc:events'))
-        if $consumer->{how} eq 'LPOP';
+        if $consumer->{how} ne 'BLMOVE';
     $self->{redis}->cli('MULTI');
     $self->{redis}->cli('LRANGE', $_, 0, -1) for qw(voc:done voc:events);
     return map {@$_} $self->{redis}->cli('EXEC');
