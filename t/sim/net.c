@@ -73,6 +73,8 @@ net_leave(conn_t *c)
     truncate_at_random(&c->up);
     if (c->closed || roll(8) == 0) {
         net_drop(c);
+    } else if (c->up.len > 0 && !sim.calm && roll(2)) {
+        c->mute = 1; /* it comes late */
     }
 }
 

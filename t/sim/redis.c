@@ -341,7 +341,7 @@ redis_forget(conn_t *c)
         reached("a transaction without its end", "");
     }
     c->asked = c->authed = 0;
-    c->granted = c->init = 0;
+    c->granted = 0;
     c->nonsense = 0;
     c->error = c->before = NULL;
     c->queue.len = 0;

@@ -50,6 +50,11 @@ int list_ends_with(const exec_t *x, const char *item, size_t len);
 void script_run(exec_t *x, const command_t *command);
 
 /* redis_faults.c */
+/*
+ * An error of what does not keep the pusher from asking at once: it may be
+ * the first one of that time, or of the one before.
+ */
+extern const char error_beside[], error_before[];
 int redis_error_due(place_e place);
 /* Answers with an error, in other words around it. */
 void redis_refuse(conn_t *c, const char *before, const char *error,

@@ -135,6 +135,9 @@ redis_deny(void)
     say("Redis: rights are taken away: %x", r->denied);
 }
 
+const char error_beside[] = "an error";
+const char error_before[] = "an error before";
+
 /* ---- what an error asks of the pusher ------------------------------------
  */
 
@@ -246,9 +249,6 @@ refuses_by_error(conn_t *c, const char *name)
     }
 
     reached(exec ? "by EXEC:" : queued ? "when queued:" : "answered:", error);
-    if (strcmp(name, "DEL") == 0 && c->error == NULL) {
-        c->error = ""; /* which may be a reason to stop, or not */
-    }
     redis_refuse(c,
                  exec && roll(2) ? "EXECABORT Transaction discarded "
                                    "because of: "
@@ -257,8 +257,8 @@ refuses_by_error(conn_t *c, const char *name)
     return 1;
 }
 
-int
-redis_refuses(conn_t *c, const char *name)
+static int
+refuses(conn_t *c, const char *name)
 {
     static const char *const writes[] = {"RPUSH", "LTRIM", "SET", "DEL",
                                          "EXEC"};
@@ -291,6 +291,21 @@ redis_refuses(conn_t *c, const char *name)
     }
 
     return 0;
+}
+
+int
+redis_refuses(conn_t *c, const char *name)
+{
+    static const char *const beside[] = {"SET", "DEL", "PING"};
+    const char *was = c->error;
+    int refused = refuses(c, name);
+
+    if (refused && was == NULL &&
+        among(name, beside, sizeof(beside) / sizeof(beside[0]))) {
+        c->error = error_beside;
+    }
+
+    return refused;
 }
 
 int

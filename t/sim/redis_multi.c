@@ -67,14 +67,10 @@ multi_comes(conn_t *c, const char *name)
         c->error = NULL;
     } else if (strcmp(name, "LINDEX") == 0) {
         c->granted = 0;
-        if (c->init) {
-            c->error = c->before != NULL ? c->before : c->error;
-        } else {
-            redis_asked_again(c);
+        redis_asked_again(c);
+        if (c->before == error_beside) {
+            c->error = error_before;
         }
-        c->init = 0;
-    } else if (strcmp(name, "SET") == 0) {
-        c->init = 1;
     } else if (strcmp(name, "RPUSH") == 0) {
         if (!c->granted) {
             fail("a push by who may not take it back");
@@ -290,6 +286,9 @@ multi_exec(conn_t *c)
                      "previous errors.",
                      "");
     } else {
+        if (!c->old_master && fault(FAULT_RIGHTS)) {
+            redis_deny();
+        }
         memset(&x, 0, sizeof(x));
         x.conn = c;
         x.state = state_of(c);

@@ -216,7 +216,6 @@ struct conn_s {
     int aborts;         /* one of them was not, */
     int bare;           /* or MULTI itself was refused */
     int granted;        /* it may take back what it pushes, and has asked */
-    int init;           /* it asks anew without waiting for SET's answer */
     int nonsense;       /* it was answered with what no command answers */
     const char *error;  /* the first one since it asked; NULL: none */
     const char *before; /* that, when the last MULTI came */
@@ -359,7 +358,7 @@ int append_held(const append_t *a);
 size_t payload_write(char *out, uint32_t append, uint32_t length);
 
 /* redis.c */
-int redis_serve(conn_t *c); /* one command; 0: none is complete */
+int redis_serve(conn_t *c);   /* one command; 0: none is complete */
 void redis_forget(conn_t *c); /* what it had begun */
 int redis_has_cursor(const char *id);
 void redis_free(void);
