@@ -38,10 +38,12 @@ static struct {
     uint8_t said[EVENTS_MAX + 2]; /* numbers that were answered, ever */
     int said_more;                /* a higher one */
     int foreign;                  /* a cursor that is none of the pusher's */
+    int restored;                 /* Redis went back, without a cut */
     int hang;                     /* connecting is not answered */
     int not_yet;                  /* the live journal has to wait */
     int busy;
     int exact; /* the counters tell what is on the list */
+    int clean; /* nothing was done to anyone */
 } w;
 
 /* ---- what the pusher asks for ----------------------------------------- */
