@@ -200,7 +200,10 @@ post('voc', @rights);
 wait_for { taken('voc') };
 is join(' ', taken('voc')), 1, "the README's user is enough";
 missed($_, qr/NOPERM.*'$_' command/) for @needed;
-is join(' ', taken($_)), 1, "-$_: pushed all the same" for qw(auth del ping);
+for (qw(auth del ping)) {
+    wait_for { taken($_) };
+    is join(' ', taken($_)), 1, "-$_: pushed all the same";
+}
 
 # The files of this start are left to the next, which ends with their cursors.
 allow(@needed);
