@@ -18,7 +18,7 @@
 #define VOC_PUSHER_BATCH_EVENTS 1000          /* of one transaction */
 #define VOC_PUSHER_BATCH_BYTES  (1024 * 1024) /* or one larger event */
 #define VOC_PUSHER_IN_FLIGHT    4             /* batches */
-#define VOC_PUSHER_REPLY_MAX    (64 * 1024) /* bytes of unread replies */
+#define VOC_PUSHER_REPLY_MAX    (64 * 1024)   /* bytes of unread replies */
 
 /* From a batch to the next one; events are counted per ms, over RECENT. */
 #define VOC_PUSHER_GATHER      1  /* ms, */
@@ -40,10 +40,10 @@
 typedef struct voc_pusher_s voc_pusher_t;
 
 typedef enum {
-    VOC_LOG_ALERT, /* someone has to act */
-    VOC_LOG_ERROR, /* Redis does not take events, the journal holds them */
-    VOC_LOG_WARN,  /* events were lost or are pushed again */
-    VOC_LOG_NOTICE /* changes of state */
+    VOC_LOG_ALERT,  /* someone has to act */
+    VOC_LOG_ERROR,  /* Redis does not take events, the journal holds them */
+    VOC_LOG_WARN,   /* events were lost or are pushed again */
+    VOC_LOG_NOTICE  /* changes of state */
 } voc_log_e;
 
 #define VOC_NO_TIMER UINT64_MAX
@@ -80,29 +80,28 @@ typedef struct {
 
 /* Strings are the caller's and outlive the pusher. */
 typedef struct {
-    voc_str_t key;            /* of the list */
-    voc_str_t user;           /* data NULL: none */
-    voc_str_t password;       /* data NULL: no AUTH */
-    unsigned db;              /* 0: no SELECT */
-    uint64_t connect_timeout; /* ms, TCP and greeting together */
-    uint64_t timeout;         /* ms for a reply */
-    voc_journal_t *journal;   /* the live one; not the pusher's own */
+    voc_str_t key;                   /* of the list */
+    voc_str_t user;                  /* data NULL: none */
+    voc_str_t password;              /* data NULL: no AUTH */
+    unsigned db;                     /* 0: no SELECT */
+    uint64_t connect_timeout;        /* ms, TCP and greeting together */
+    uint64_t timeout;                /* ms for a reply */
+    voc_journal_t *journal;          /* the live one; not the pusher's own */
     voc_journal_directory_t *directory; /* leftovers; NULL: none (memory) */
 } voc_pusher_options_t;
 
 typedef struct {
     uint64_t pushed;   /* events confirmed by Redis */
     uint64_t replayed; /* events pushed again after Redis lost them */
-    uint64_t lost; /* damaged or no longer held, each time they were due */
+    uint64_t lost;     /* damaged or no longer held, each time they were due */
     uint64_t connects;
-    uint64_t errors; /* replies and connections that failed */
-    int up;          /* connected and taking events */
+    uint64_t errors;   /* replies and connections that failed */
+    int up;            /* connected and taking events */
 } voc_pusher_counters_t;
 
 voc_pusher_t *voc_pusher_create(const voc_pusher_options_t *options,
                                 const voc_pusher_ops_t *ops, void *ctx);
-void
-voc_pusher_free(voc_pusher_t *pusher); /* closes nothing, sends nothing */
+void voc_pusher_free(voc_pusher_t *pusher); /* closes nothing, sends nothing */
 
 const voc_pusher_counters_t *voc_pusher_counters(const voc_pusher_t *pusher);
 
@@ -111,14 +110,12 @@ uint64_t voc_pusher_pending(const voc_pusher_t *pusher);
 /* 1: none, and no cursor is left to be deleted. */
 int voc_pusher_finished(const voc_pusher_t *pusher);
 
-/* ---- what happens to it; now: milliseconds of a monotonic clock ---------
- */
+/* ---- what happens to it; now: milliseconds of a monotonic clock --------- */
 
 void voc_pusher_start(voc_pusher_t *pusher, uint64_t now);
 void voc_pusher_connected(voc_pusher_t *pusher, uint64_t now);
 /* The connection is gone, or none came about; reason: for the log. */
-void voc_pusher_closed(voc_pusher_t *pusher, uint64_t now,
-                       const char *reason);
+void voc_pusher_closed(voc_pusher_t *pusher, uint64_t now, const char *reason);
 void voc_pusher_received(voc_pusher_t *pusher, uint64_t now, const char *data,
                          size_t len);
 void voc_pusher_writable(voc_pusher_t *pusher, uint64_t now);

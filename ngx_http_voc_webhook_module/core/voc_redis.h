@@ -1,6 +1,6 @@
 /*
  * What is said to Redis, and what its answers mean.  hiredis writes and reads
- * RESP; this file knows the commands, the script and the errors.
+ * RESP; this file knows the commands and the errors.
  */
 
 #ifndef VOC_REDIS_H
@@ -11,13 +11,12 @@
 /* What an answer asks of the pusher. */
 typedef enum {
     VOC_REPLY_OK,
-    VOC_REPLY_BACKOFF, /* keep the events, try again soon on this connection
-                        */
-    VOC_REPLY_REDISCOVER, /* close, look again who the master is */
-    VOC_REPLY_HOLD,       /* 1 to 30 s, stay connected */
-    VOC_REPLY_DENIED,  /* credentials or permissions: at least 30 s, alert */
-    VOC_REPLY_BLOCKED, /* wrong type and the like: hold the queue, alert */
-    VOC_REPLY_CLOSE    /* protocol error: close, never reuse */
+    VOC_REPLY_BACKOFF,   /* keep the events, try again soon on this connection */
+    VOC_REPLY_REDISCOVER,/* close, look again who the master is */
+    VOC_REPLY_HOLD,      /* 1 to 30 s, stay connected */
+    VOC_REPLY_DENIED,    /* credentials or permissions: at least 30 s, alert */
+    VOC_REPLY_BLOCKED,   /* wrong type and the like: hold the queue, alert */
+    VOC_REPLY_CLOSE      /* protocol error: close, never reuse */
 } voc_reply_e;
 
 /* The action for an error reply, without its leading '-'. */
