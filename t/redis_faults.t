@@ -245,6 +245,14 @@ for my $how (qw(BLMOVE LPOP)) {
         right($rig, 'late batches, kills, pauses and no scripts under load');
     }
 
+    # The old connection's EXEC waits in Redis, that of the new one behind it.
+    my $connections = $proxy->connections;
+    $redis->cli(qw(CLIENT PAUSE 30000 WRITE));
+    wait_for { $proxy->connections > $connections }
+        or fail('the connection is not given up');
+    $redis->cli(qw(CLIENT UNPAUSE));
+    right($rig, 'a pause for longer than redis_timeout');
+
     # Who waits does so while the key is of another type.
     $nginx->expect_log(qr/\[alert\].*WRONGTYPE/);
     for my $key ('voc:events', $rig->cursors) {
