@@ -277,13 +277,14 @@ redis_command(conn_t *c, const command_t *k, const char *raw, size_t len)
 size_t
 redis_parse(char *data, size_t len, command_t *k)
 {
-    char *p = data, *end = data + len, *line;
+    char *p = data, *end, *line;
     unsigned i;
 
     line = len > 0 ? memchr(p, '\n', len) : NULL;
     if (line == NULL) {
         return 0;
     }
+    end = data + len;
 
     k->argc = (unsigned)strtoul(p + 1, NULL, 10);
     if (*p != '*' || k->argc == 0 || k->argc >= ARGS_MAX) {

@@ -24,8 +24,8 @@ typedef enum {
 static const char *const ops[OPS] = {
     [OP_IF_OTHER_END] =
         "if redis.call('LINDEX', KEYS[1], -1) ~= ARGV[4] then\n",
-    [OP_RETURN_OTHER_END] = "return redis.error_reply("
-                            "'ERR the list does not end with the batch')\n",
+    [OP_RETURN_OTHER_END] = ("return redis.error_reply("
+                             "'ERR the list does not end with the batch')\n"),
     [OP_GET] = "local cursor = redis.pcall('GET', KEYS[2]) or ''\n",
     [OP_IF_EXPECTED] = "if cursor == ARGV[1] then\n",
     [OP_SET] = "cursor = redis.pcall('SET', KEYS[2], ARGV[2])\n",
