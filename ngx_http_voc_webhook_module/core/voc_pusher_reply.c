@@ -262,6 +262,22 @@ voc_pusher_role(voc_pusher_t *p, const voc_redis_reply_t *reply)
     return 0;
 }
 
+/* An error in it is the list's, which a batch will meet too, or NOPERM. */
+static int
+voc_pusher_rights_known(voc_pusher_t *p, const voc_redis_reply_t *reply)
+{
+    if (reply->type != VOC_REDIS_ARRAY) {
+        return voc_pusher_unexpected(p);
+    }
+
+    if (reply->text.data != NULL && reply->text_type == VOC_REDIS_ERROR &&
+        voc_redis_error(reply->text) == VOC_REPLY_DENIED) {
+        return voc_pusher_error(p, VOC_SENT_RIGHTS, reply->text);
+    }
+
+    return 0;
+}
+
 static int
 voc_pusher_answer(voc_pusher_t *p, const voc_sent_t *sent,
                   const voc_redis_reply_t *reply)
@@ -281,8 +297,7 @@ voc_pusher_answer(voc_pusher_t *p, const voc_sent_t *sent,
         return voc_pusher_role(p, reply);
 
     case VOC_SENT_RIGHTS:
-        /* an error in it is the list's, which a batch will meet too */
-        return reply->type == VOC_REDIS_ARRAY ? 0 : voc_pusher_unexpected(p);
+        return voc_pusher_rights_known(p, reply);
 
     case VOC_SENT_INIT:
         return reply->type == VOC_REDIS_STATUS || reply->type == VOC_REDIS_NIL

@@ -73,18 +73,24 @@ voc_redis_row(const char *text, size_t len)
 static int
 voc_redis_wraps(voc_str_t error)
 {
-    static const voc_str_t err = voc_str("ERR "),
-                           abort = voc_str("EXECABORT ");
+    unsigned i;
+    static const voc_str_t words[] = {
+        voc_str("ERR "), voc_str("@user_script"), voc_str("EXECABORT ")};
 
-    return (error.len >= err.len &&
-            memcmp(error.data, err.data, err.len) == 0) ||
-           (error.len >= abort.len &&
-            memcmp(error.data, abort.data, abort.len) == 0);
+    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (error.len >= words[i].len &&
+            memcmp(error.data, words[i].data, words[i].len) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 /*
  * Some errors come wrapped: a script's up to Redis 6 in "ERR Error running
- * script (call to f_<sha>): @user_script:1: -OOM ...", a transaction's in
+ * script (call to f_<sha>): @user_script:1: -OOM ...", or by pcall() and
+ * return in "@user_script: 1: -OOM ..."; a transaction's in
  * "EXECABORT Transaction discarded because of: OOM ...".  So behind these
  * words every one of the text may be the one that counts.
  */

@@ -41,6 +41,32 @@ without_rights_nothing_is_pushed(void **state)
     world_start(RING);
 }
 
+/* They may go between a question and its EXEC. */
+static void
+rights_that_go_at_once_are_missed(void **state)
+{
+    static const char answers[] =
+        "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$-1\r\n-NOPERM no\r\n$1\r\n0\r\n";
+
+    (void)state;
+    w.serve = 0;
+    world_start(RING);
+    world_accept(20);
+    world_settle();
+    assert_true(model_serve(&w.redis, w.conn)); /* ROLE */
+    world_settle();
+    bytes_add(&w.conn->out, answers, strlen(answers));
+    w.conn->in.len = 0;
+    world_settle();
+    assert_int_equal(w.closes, 1);
+    assert_true(w.timer_at - w.now >= VOC_PUSHER_HOLD_MAX);
+    assert_string_equal(w.line, "NOPERM no; events stay in the journal");
+
+    w.serve = 1;
+    world_pass(40000);
+    world_check();
+}
+
 /* The rights are asked for again before anything is pushed again. */
 static void
 rights_that_go_are_missed(void **state)
@@ -248,6 +274,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         test(without_rights_nothing_is_pushed),
+        test(rights_that_go_at_once_are_missed),
         test(rights_that_go_are_missed),
         test(a_commit_that_fails_takes_the_batch_back),
         test(a_list_of_another_type_is_left_alone),

@@ -98,6 +98,9 @@ errors_inside_a_script_are_unwrapped(void **state)
         voc_redis_error(text(UP_TO_6 "-MISCONF Errors writing to the AOF")),
         VOC_REPLY_HOLD);
     assert_int_equal(
+        voc_redis_error(text("@user_script: 6: -OOM command not allowed")),
+        VOC_REPLY_HOLD);
+    assert_int_equal(
         voc_redis_error(text(UP_TO_6 "The user executing the script can't "
                                      "run this command or subcommand")),
         VOC_REPLY_DENIED);
