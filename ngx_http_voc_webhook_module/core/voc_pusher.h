@@ -25,8 +25,9 @@
 #define VOC_PUSHER_FEW         4  /* ... or so many events */
 #define VOC_PUSHER_MANY        24 /* from so many a ms on: */
 #define VOC_PUSHER_GATHER_MANY 2  /* ms */
-#define VOC_PUSHER_SOME        8  /* below so many, while busy: */
-#define VOC_PUSHER_GATHER_BUSY 8  /* ms */
+#define VOC_PUSHER_TAKEN       30 /* percent of a CPU, */
+#define VOC_PUSHER_SOME        12 /* below so many a ms of that: */
+#define VOC_PUSHER_GATHER_BUSY 16 /* ms */
 #define VOC_PUSHER_RECENT      8  /* ms at least */
 
 #define VOC_PUSHER_BACKOFF_MIN 50    /* ms, full jitter */
@@ -71,8 +72,8 @@ typedef struct {
     /* 1 where the live journal may be pushed: all that was accepted before
      * it, into another, is on the list.  Asked until it is. */
     int (*may_begin)(void *ctx);
-    /* 1 where there is little time to spare: larger batches save it. */
-    int (*busy)(void *ctx);
+    /* Percent of a CPU that is taken, by whatever runs here. */
+    unsigned (*busy)(void *ctx);
     /* Take over the journal, delete its file off the event loop, then
      * voc_pusher_retired() with its id. */
     void (*retire)(void *ctx, voc_journal_t *journal);

@@ -136,7 +136,7 @@ voc_batch_fill(voc_pusher_t *p)
     return VOC_FILL_FULL;
 }
 
-/* Events per millisecond, over a moment that ends now. */
+/* Events per second, over a moment that ends now. */
 static uint64_t
 voc_pusher_rate(voc_pusher_t *p, unsigned events)
 {
@@ -145,7 +145,7 @@ voc_pusher_rate(voc_pusher_t *p, unsigned events)
     p->recent += events;
 
     if (ms >= VOC_PUSHER_RECENT) {
-        p->rate = p->recent / ms;
+        p->rate = p->recent * 1000 / ms;
         p->recent = 0;
         p->recent_since = p->now;
     }
@@ -153,11 +153,21 @@ voc_pusher_rate(voc_pusher_t *p, unsigned events)
     return p->rate;
 }
 
+/* It is other work, as handshakes, that is held up by each batch. */
+static int
+voc_pusher_busy(voc_pusher_t *p, uint64_t rate)
+{
+    unsigned busy = p->ops.busy(p->ctx);
+
+    return busy >= VOC_PUSHER_TAKEN &&
+           rate * 100 < VOC_PUSHER_SOME * 1000 * (uint64_t)busy;
+}
+
 /*
  * A batch wakes Redis and then us, which costs each of the two up to 0.1 ms.
  * So behind one the next gathers: for a moment, or until it is of a few; where
- * many come, for all of a longer one.  Longest where few come and time is
- * short nevertheless: it is other work then, as handshakes, that is held up.
+ * many come, for all of a longer one; longest where few come and the CPU is
+ * busy nevertheless.
  */
 static void
 voc_pusher_gather(voc_pusher_t *p, unsigned events)
@@ -167,9 +177,9 @@ voc_pusher_gather(voc_pusher_t *p, unsigned events)
     p->sent_at = p->now;
     p->gather = VOC_PUSHER_BATCH_EVENTS;
 
-    if (rate >= VOC_PUSHER_MANY) {
+    if (rate >= VOC_PUSHER_MANY * 1000) {
         p->gather_until = p->now + VOC_PUSHER_GATHER_MANY;
-    } else if (rate < VOC_PUSHER_SOME && p->ops.busy(p->ctx)) {
+    } else if (voc_pusher_busy(p, rate)) {
         p->gather_until = p->now + VOC_PUSHER_GATHER_BUSY;
     } else {
         p->gather = VOC_PUSHER_FEW;

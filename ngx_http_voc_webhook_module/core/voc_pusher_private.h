@@ -127,7 +127,7 @@ struct voc_pusher_s {
     unsigned gather;
     uint64_t recent; /* events since, */
     uint64_t recent_since;
-    uint64_t rate; /* ... and how many a ms before that */
+    uint64_t rate; /* ... and how many a second before that */
 
     unsigned backoffs; /* since the last success */
     unsigned holds;

@@ -6,8 +6,7 @@
 #include "ngx_http_voc_webhook_module.h"
 
 #define NGX_HTTP_VOC_WEBHOOK_DRAIN 2000 /* ms to push at a graceful exit */
-#define NGX_HTTP_VOC_WEBHOOK_BUSY  50   /* percent of a CPU, */
-#define NGX_HTTP_VOC_WEBHOOK_BUSY_WINDOW 16 /* ... over so many ms at least */
+#define NGX_HTTP_VOC_WEBHOOK_BUSY  16   /* ms at least to look at */
 
 static void ngx_http_voc_webhook_wake_handler(ngx_event_t *ev);
 static void ngx_http_voc_webhook_push_timer_handler(ngx_event_t *ev);
@@ -100,27 +99,27 @@ ngx_http_voc_webhook_pusher_may_begin(void *ctx)
 
 /* The worker's own time on the CPU, of all its queues. */
 
-static int
+static unsigned
 ngx_http_voc_webhook_pusher_busy(void *ctx)
 {
     uint64_t cpu;
     ngx_msec_t wall;
     struct timespec ts;
 
-    static int busy;
+    static unsigned busy;
     static uint64_t cpu_then;
     static ngx_msec_t wall_then;
 
     wall = ngx_current_msec - wall_then;
 
-    if (wall < NGX_HTTP_VOC_WEBHOOK_BUSY_WINDOW
+    if (wall < NGX_HTTP_VOC_WEBHOOK_BUSY
         || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) != 0)
     {
         return busy;
     }
 
     cpu = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-    busy = (cpu - cpu_then) / 10 >= NGX_HTTP_VOC_WEBHOOK_BUSY * wall;
+    busy = (unsigned) ((cpu - cpu_then) / (10 * wall));
 
     cpu_then = cpu;
     wall_then += wall;

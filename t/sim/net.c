@@ -469,11 +469,11 @@ op_may_begin(void *ctx)
     return life_may_begin(p->store, &p->leftovers);
 }
 
-static int
+static unsigned
 op_busy(void *ctx)
 {
     (void)ctx;
-    return (int)roll(2);
+    return roll(2) * 100;
 }
 
 static void

@@ -41,7 +41,7 @@ typedef struct {
     answer_e answer;
     int serve, deliver;
     int not_yet; /* the live journal has to wait */
-    int busy;
+    unsigned busy; /* percent */
     int hold_retired;
     size_t window; /* bytes that send() takes, SIZE_MAX: all */
     int blocked;
@@ -150,7 +150,7 @@ world_may_begin(void *ctx)
     return !w.not_yet;
 }
 
-static inline int
+static inline unsigned
 world_busy(void *ctx)
 {
     (void)ctx;

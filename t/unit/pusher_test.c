@@ -543,21 +543,28 @@ the_busy_gather(void **state)
     world_directory();
     world_start(SMALL_RING);
     world_settle();
-    w.busy = 1;
+    w.busy = 50;
 
-    world_rate(VOC_PUSHER_SOME - 1);
+    world_rate(VOC_PUSHER_SOME / 2 - 1);
     assert_gathers(2 * VOC_PUSHER_FEW, VOC_PUSHER_GATHER_BUSY);
 
     /* who comes alone does not wait */
     world_pass(1000);
     assert_goes(1);
 
-    world_rate(2 * VOC_PUSHER_SOME);
+    /* it is they who take it */
+    world_rate(VOC_PUSHER_SOME / 2 + 3);
     assert_goes(VOC_PUSHER_FEW);
+    w.busy = 100;
+    world_rate(VOC_PUSHER_SOME / 2 + 3);
+    assert_gathers(2 * VOC_PUSHER_FEW, VOC_PUSHER_GATHER_BUSY);
 
-    w.busy = 0;
-    world_rate(VOC_PUSHER_SOME - 1);
+    w.busy = VOC_PUSHER_TAKEN - 1;
+    world_rate(2);
     assert_goes(VOC_PUSHER_FEW);
+    w.busy = VOC_PUSHER_TAKEN;
+    world_rate(2);
+    assert_gathers(2 * VOC_PUSHER_FEW, VOC_PUSHER_GATHER_BUSY);
 }
 
 int
