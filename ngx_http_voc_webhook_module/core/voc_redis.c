@@ -224,8 +224,8 @@ voc_redis_has_tag(voc_str_t key)
 int
 voc_redis_key_valid(voc_str_t key)
 {
-    return key.len > 0 &&
-           (voc_redis_has_tag(key) || memchr(key.data, '}', key.len) == NULL);
+    return key.len > 0 && (voc_redis_has_tag(key) ||
+                           memchr(key.data, '}', key.len) == NULL);
 }
 
 size_t

@@ -177,6 +177,28 @@ the_last_answer_may_not(void **state)
     world_check();
 }
 
+/* To a batch; the connection is closed, and all is pushed on the next one. */
+static void
+assert_closes(uint32_t seed, const char *before, const char *answer)
+{
+    world_make(seed);
+    world_start(RING);
+    world_settle();
+    w.serve = 0;
+    world_accept(1);
+    world_settle();
+    bytes_add(&w.conn->out, before, strlen(before));
+    bytes_add(&w.conn->out, answer, strlen(answer));
+    world_deliver(w.conn->out.len);
+    assert_int_equal(w.closes, 1);
+    assert_int_equal(counters()->pushed, 0);
+
+    w.serve = 1;
+    world_pass(10000);
+    world_check();
+    world_end();
+}
+
 static void
 what_is_not_queued_closes(void **state)
 {
@@ -186,56 +208,29 @@ what_is_not_queued_closes(void **state)
     (void)state;
 
     for (i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
-        world_make(i + 1);
-        world_start(RING);
-        world_settle();
-        w.serve = 0;
-        world_accept(1);
-        world_settle();
-        bytes_add(&w.conn->out, "+OK\r\n", 5);
-        bytes_add(&w.conn->out, answers[i], strlen(answers[i]));
-        world_deliver(w.conn->out.len);
-        assert_int_equal(w.closes, 1);
-
-        w.serve = 1;
-        world_pass(10000);
-        world_check();
-        world_end();
+        assert_closes(i + 1, "+OK\r\n", answers[i]);
     }
 
     world_make(1);
     world_start(RING);
 }
 
-static const char queued[] = "+OK\r\n+QUEUED\r\n+QUEUED\r\n";
-
-/* EXEC's array without a text, or with none at all. */
+/* EXEC's array without a text, or with another one, or none at all. */
 static void
 an_answer_of_another_form_closes(void **state)
 {
-    static const char *const answers[] = {"*2\r\n:1\r\n:1\r\n", "*-1\r\n",
-                                          "*0\r\n", "$1\r\n1\r\n", "+OK\r\n"};
+    static const char *const answers[] = {"*2\r\n:1\r\n:1\r\n",
+                                          "*2\r\n:1\r\n+1\r\n",
+                                          "*-1\r\n",
+                                          "*0\r\n",
+                                          "$1\r\n1\r\n",
+                                          "+OK\r\n"};
     unsigned i;
 
     (void)state;
 
     for (i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
-        world_make(i + 1);
-        world_start(RING);
-        world_settle();
-        w.serve = 0;
-        world_accept(1);
-        world_settle();
-        bytes_add(&w.conn->out, queued, strlen(queued));
-        bytes_add(&w.conn->out, answers[i], strlen(answers[i]));
-        world_deliver(w.conn->out.len);
-        assert_int_equal(w.closes, 1);
-        assert_int_equal(counters()->pushed, 0);
-
-        w.serve = 1;
-        world_pass(10000);
-        world_check();
-        world_end();
+        assert_closes(i + 1, "+OK\r\n+QUEUED\r\n+QUEUED\r\n", answers[i]);
     }
 
     world_make(1);
