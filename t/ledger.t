@@ -52,6 +52,18 @@ my $proxy = VocTest::Proxy->new(to => $redis->port)->start;
 my $rig   = VocTest::Rig->new(redis => $redis, via => $proxy->port);
 $rig->{nginx}->start;
 
+# A signal while Perl still compiles would end it with a panic.
+my $many = $rig->send(connections => 8, rate => 100);
+is scalar(grep { -e $many->log_name($_) } 0 .. 7), 8, 'all senders run';
+$many->stop;
+my $consumer = $rig->consume('LPOP');
+ok -e "$consumer->{dir}/lines", 'the consumer runs';
+$consumer->stop;
+$rig->marker->verify('stopped at once');
+$rig->{consumer} = undef;
+$redis->cli('DEL', 'voc:events');
+@{ $rig->{senders} } = @{ $rig->{markers} } = ();
+
 my $sender = $rig->send(connections => 2, rate => 200, count => 100)->wait;
 is $sender->summary, '200: 200', 'each request had its answer';
 $rig->marker->verify('all of them are there');

@@ -58,7 +58,8 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(
     build_dir certificate complain end_session free_port private_dir reap
-    register root session slow slurp spawn wait_for worker_user
+    register root session slow slurp spawn spawn_module started wait_for
+    worker_user
 );
 
 my $owner = $$;
@@ -158,6 +159,24 @@ sub spawn {
     open STDOUT, '>>', $log;
     open STDERR, '>&', \*STDOUT;
     exec 'setpriv', '--pdeathsig', 'TERM', @command or POSIX::_exit(127);
+}
+
+# Starts run(options) of a module of ours, its output in dir/output.log.  It
+# makes the file sign once its signal handlers stand; before that a signal
+# may hit Perl while it compiles, which it does not survive: start() waits
+# for started().
+sub spawn_module {
+    my ($dir, $module, @options) = @_;
+
+    return spawn("$dir/output.log", $^X, '-I', root() . '/t/lib',
+        "-M$module", '-e', "${module}::run(\@ARGV)", @options);
+}
+
+sub started {
+    my ($sign) = @_;
+
+    wait_for { -e $sign } or croak "no process made $sign";
+    return;
 }
 
 # True once the process has ended; its status, where it was our child, in $?.

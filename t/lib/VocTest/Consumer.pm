@@ -17,7 +17,9 @@ use warnings;
 use POSIX ();
 use Redis;
 use Time::HiRes qw(sleep);
-use VocTest qw(complain private_dir reap register root slurp spawn wait_for);
+use VocTest qw(
+    complain private_dir reap register slurp spawn_module started wait_for
+);
 
 sub new {
     my ($class, %options) = @_;
@@ -36,11 +38,11 @@ sub new {
 
 sub start {
     my ($self) = @_;
+    my $log = "$self->{dir}/lines";
 
-    $self->{pid} = spawn("$self->{dir}/output.log", $^X, '-I',
-        root() . '/t/lib', '-MVocTest::Consumer', '-e',
-        'VocTest::Consumer::run(@ARGV)', log => "$self->{dir}/lines",
+    $self->{pid} = spawn_module($self->{dir}, __PACKAGE__, log => $log,
         map { $_ => $self->{$_} } qw(socket how key done db));
+    started($log);
     return $self;
 }
 

@@ -33,7 +33,9 @@ use List::Util qw(min);
 use POSIX ();
 use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(time);
-use VocTest qw(complain private_dir reap register root slurp spawn wait_for);
+use VocTest qw(
+    complain private_dir reap register slurp spawn_module started wait_for
+);
 
 sub new {
     my ($class, %options) = @_;
@@ -48,11 +50,10 @@ sub port { return $_[0]{port} }
 sub start {
     my ($self) = @_;
 
-    $self->{pid} = spawn("$self->{dir}/output.log", $^X, '-I',
-        root() . '/t/lib', '-MVocTest::Proxy', '-e',
-        'VocTest::Proxy::run(@ARGV)', to => $self->{to}, dir => $self->{dir});
-    $self->{port} = wait_for { -e "$self->{dir}/port" && $self->ask('port') }
-        or croak 'no proxy';
+    $self->{pid} = spawn_module($self->{dir}, __PACKAGE__,
+        to => $self->{to}, dir => $self->{dir});
+    started("$self->{dir}/port");
+    $self->{port} = $self->ask('port');
     return $self;
 }
 

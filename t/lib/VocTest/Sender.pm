@@ -34,7 +34,8 @@ use warnings;
 use Carp qw(croak);
 use POSIX ();
 use Time::HiRes qw(sleep time);
-use VocTest qw(complain private_dir reap register root slow spawn wait_for);
+use VocTest
+    qw(complain private_dir reap register slow spawn_module started wait_for);
 use VocTest::Client qw(query sample);
 
 my $number = 0;
@@ -68,15 +69,15 @@ sub log_name { return "$_[0]{dir}/$_[1].log" }
 
 sub start {
     my ($self) = @_;
-    my @lib = ('-I', root() . '/t/lib');
+    my @logs = map { $self->log_name($_) } 0 .. $self->{connections} - 1;
 
-    for my $i (0 .. $self->{connections} - 1) {
-        my @options = map { $_ => $self->{$_} }
-            qw(port rate count timeout tls path padding name);
-        push @{ $self->{pids} }, spawn("$self->{dir}/output.log", $^X, @lib,
-            '-MVocTest::Sender', '-e', 'VocTest::Sender::run(@ARGV)',
-            log => $self->log_name($i), connection => $i, @options);
+    for my $i (0 .. $#logs) {
+        push @{ $self->{pids} }, spawn_module($self->{dir}, __PACKAGE__,
+            log => $logs[$i], connection => $i,
+            map { $_ => $self->{$_} }
+                qw(port rate count timeout tls path padding name));
     }
+    started($_) for @logs;
     $self->wait_more(1);
     return $self;
 }
