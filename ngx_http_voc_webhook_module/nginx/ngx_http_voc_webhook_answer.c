@@ -2,8 +2,6 @@
 
 #include "ngx_http_voc_webhook_module.h"
 
-#define NGX_HTTP_VOC_WEBHOOK_ANSWER 512 /* bytes of header and body, mostly */
-
 
 static ngx_int_t
 ngx_http_voc_webhook_add_header(ngx_http_request_t *r, ngx_str_t *name,
@@ -103,75 +101,6 @@ ngx_http_voc_webhook_set_headers(ngx_http_voc_webhook_ctx_t *ctx,
 }
 
 
-#if (NGX_HTTP_SSL)
-
-static void
-ngx_http_voc_webhook_buffer_cleanup(void *data)
-{
-    ngx_buf_t *buf = data;
-
-    buf->start = NULL;
-}
-
-
-/*
- * nginx and OpenSSL take buffers of 16k for each request of a connection, four
- * times, and give them back to malloc(): 0.3 of the 8 us that a request costs.
- * Senders keep few connections, so here OpenSSL keeps its two, and the answer
- * stands in memory of the request until it is sent.  As soon as the request
- * goes, nginx finds its own buffer missing, as after any other request.
- */
-
-static ngx_int_t
-ngx_http_voc_webhook_answer_buffer(ngx_http_request_t *r)
-{
-    ngx_buf_t *buf;
-    ngx_pool_cleanup_t *cln;
-    ngx_ssl_connection_t *ssl;
-
-    ssl = r->connection->ssl;
-
-    /* on HTTP/2 and 3 the buffer is that of all streams */
-
-    if (ssl == NULL || !ssl->buffer || r != r->main
-        || r->http_version > NGX_HTTP_VERSION_11)
-    {
-        return NGX_OK;
-    }
-
-#ifdef SSL_MODE_RELEASE_BUFFERS
-    (void) SSL_clear_mode(ssl->connection, SSL_MODE_RELEASE_BUFFERS);
-#endif
-
-    buf = ssl->buf;
-
-    if (buf == NULL || buf->start) {
-        return NGX_OK;
-    }
-
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    buf->start = ngx_pnalloc(r->pool, NGX_HTTP_VOC_WEBHOOK_ANSWER);
-    if (buf->start == NULL) {
-        return NGX_ERROR;
-    }
-
-    buf->pos = buf->start;
-    buf->last = buf->start;
-    buf->end = buf->start + NGX_HTTP_VOC_WEBHOOK_ANSWER;
-
-    cln->handler = ngx_http_voc_webhook_buffer_cleanup;
-    cln->data = buf;
-
-    return NGX_OK;
-}
-
-#endif
-
-
 ngx_int_t
 ngx_http_voc_webhook_answer(ngx_http_voc_webhook_ctx_t *ctx)
 {
@@ -212,7 +141,7 @@ ngx_http_voc_webhook_answer(ngx_http_voc_webhook_ctx_t *ctx)
     }
 
 #if (NGX_HTTP_SSL)
-    if (ngx_http_voc_webhook_answer_buffer(r) != NGX_OK) {
+    if (ngx_http_voc_webhook_ssl_tune(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 #endif

@@ -1,0 +1,216 @@
+/*
+ * Keep-alive over TLS: what nginx does for each request of a connection, and
+ * need not on one that events come over.
+ */
+
+#include "ngx_http_voc_webhook_module.h"
+
+#if (NGX_HTTP_SSL)
+
+#define NGX_HTTP_VOC_WEBHOOK_ANSWER 512 /* bytes of header and body, mostly */
+
+#if (NGX_HAVE_EPOLLRDHUP)
+
+static ngx_int_t ngx_http_voc_webhook_ssl_failed(ngx_connection_t *c);
+
+
+/* Notes in the BIO whether the socket gave less than it was asked for. */
+
+static long
+ngx_http_voc_webhook_ssl_bio_handler(BIO *bio, int op, const char *data,
+    size_t len, int argi, long argl, int ret, size_t *processed)
+{
+    if (op == (BIO_CB_READ|BIO_CB_RETURN)) {
+        BIO_set_callback_arg(bio, ret > 0 && *processed < len ? (char *) bio
+                                                              : NULL);
+    }
+
+    return ret;
+}
+
+
+/*
+ * ngx_ssl_recv() reads until the socket has nothing left, which takes a second
+ * SSL_read() and a second system call for each request: a twentieth of what
+ * such a request costs.  Where the socket gave less than it was asked for,
+ * there is no need to ask it again: epoll will tell about more.  nginx has the
+ * same rule for connections without TLS.
+ *
+ * OpenSSL reads ahead: it may hold further records, or a part of one.
+ */
+
+static ssize_t
+ngx_http_voc_webhook_ssl_recv(ngx_connection_t *c, u_char *buf, size_t size)
+{
+    int n;
+    SSL *ssl;
+    BIO *bio;
+    ngx_event_t *rev;
+
+    ssl = c->ssl->connection;
+    rev = c->read;
+
+    if (c->ssl->last == NGX_ERROR || c->ssl->last == NGX_DONE
+        || c->ssl->saved_write_handler || ERR_peek_error())
+    {
+        return ngx_ssl_recv(c, buf, size);
+    }
+
+    bio = SSL_get_rbio(ssl);
+    BIO_set_callback_arg(bio, NULL);
+
+    n = SSL_read(ssl, buf, size);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, c->log, 0, "SSL_read: %d", n);
+
+    if (n <= 0) {
+
+        if (ERR_peek_error()) {
+            return ngx_http_voc_webhook_ssl_failed(c);
+        }
+
+        /* no whole record yet, or the end: nginx will be told the same */
+
+        return ngx_ssl_recv(c, buf, size);
+    }
+
+    rev->ready = BIO_get_callback_arg(bio) == NULL || rev->pending_eof
+                 || SSL_has_pending(ssl);
+
+    c->ssl->last = rev->ready ? NGX_OK : NGX_AGAIN;
+
+    return n;
+}
+
+
+/* As in ngx_ssl_handle_recv(). */
+
+static ngx_int_t
+ngx_http_voc_webhook_ssl_failed(ngx_connection_t *c)
+{
+    c->ssl->no_wait_shutdown = 1;
+    c->ssl->no_send_shutdown = 1;
+    c->ssl->last = NGX_ERROR;
+    c->read->error = 1;
+
+    ngx_ssl_error(NGX_LOG_INFO, c->log, 0, "SSL_read() failed");
+
+    return NGX_ERROR;
+}
+
+
+/* A kernel that decrypts (kTLS) gives one record, however much it has. */
+
+static void
+ngx_http_voc_webhook_ssl_init_recv(ngx_connection_t *c)
+{
+    BIO *bio;
+
+    bio = SSL_get_rbio(c->ssl->connection);
+
+    if (!ngx_use_epoll_rdhup
+        || BIO_method_type(bio) != BIO_TYPE_SOCKET
+        || BIO_get_ktls_recv(bio)
+        || BIO_get_callback_ex(bio))
+    {
+        return;
+    }
+
+#ifdef SSL_READ_EARLY_DATA_SUCCESS
+    if (c->ssl->in_early) {
+        return;
+    }
+#endif
+
+    BIO_set_callback_ex(bio, ngx_http_voc_webhook_ssl_bio_handler);
+    c->recv = ngx_http_voc_webhook_ssl_recv;
+}
+
+#endif
+
+
+static void
+ngx_http_voc_webhook_ssl_buffer_cleanup(void *data)
+{
+    ngx_buf_t *buf = data;
+
+    buf->start = NULL;
+}
+
+
+/*
+ * nginx and OpenSSL take buffers of 16k for each request of a connection, four
+ * times, and give them back to malloc(): 0.3 of the 8 us that a request costs.
+ * Senders keep few connections, so here OpenSSL keeps its two, and the answer
+ * stands in memory of the request until it is sent.  As soon as the request
+ * goes, nginx finds its own buffer missing, as after any other request.
+ */
+
+static ngx_int_t
+ngx_http_voc_webhook_ssl_buffer(ngx_http_request_t *r)
+{
+    ngx_buf_t *buf;
+    ngx_pool_cleanup_t *cln;
+    ngx_ssl_connection_t *ssl;
+
+    ssl = r->connection->ssl;
+
+    if (!ssl->buffer) {
+        return NGX_OK;
+    }
+
+#ifdef SSL_MODE_RELEASE_BUFFERS
+    (void) SSL_clear_mode(ssl->connection, SSL_MODE_RELEASE_BUFFERS);
+#endif
+
+    buf = ssl->buf;
+
+    if (buf == NULL || buf->start) {
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    buf->start = ngx_pnalloc(r->pool, NGX_HTTP_VOC_WEBHOOK_ANSWER);
+    if (buf->start == NULL) {
+        return NGX_ERROR;
+    }
+
+    buf->pos = buf->start;
+    buf->last = buf->start;
+    buf->end = buf->start + NGX_HTTP_VOC_WEBHOOK_ANSWER;
+
+    cln->handler = ngx_http_voc_webhook_ssl_buffer_cleanup;
+    cln->data = buf;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_voc_webhook_ssl_tune(ngx_http_request_t *r)
+{
+    ngx_connection_t *c;
+
+    c = r->connection;
+
+    /* on HTTP/2 and 3 the connection is that of all streams */
+
+    if (c->ssl == NULL || r != r->main || r->http_version > NGX_HTTP_VERSION_11)
+    {
+        return NGX_OK;
+    }
+
+#if (NGX_HAVE_EPOLLRDHUP)
+    if (r->keepalive && c->recv == ngx_ssl_recv) {
+        ngx_http_voc_webhook_ssl_init_recv(c);
+    }
+#endif
+
+    return ngx_http_voc_webhook_ssl_buffer(r);
+}
+
+#endif
