@@ -7,6 +7,7 @@ use warnings;
 
 use IO::Select;
 use IPC::Open2;
+use Socket qw(IPPROTO_TCP SOL_SOCKET SO_LINGER TCP_CONGESTION);
 use Test::More;
 use Time::HiRes qw(time);
 use VocTest qw(private_dir slow slurp wait_for);
@@ -16,7 +17,7 @@ use VocTest::Records;
 use VocTest::Redis;
 
 my $redis = VocTest::Redis->new->start;
-my $nginx = VocTest::Nginx->new(http => <<"END")->start;
+my $nginx = VocTest::Nginx->new(workers => 1, http => <<"END")->start;
     voc_webhook_queue calls {
         redis   127.0.0.1:@{[ $redis->port ]};
         journal %%DIR%%/journal size=16m;
@@ -27,16 +28,18 @@ my $nginx = VocTest::Nginx->new(http => <<"END")->start;
         journal %%DIR%%/synced sync=always;
     }
     server {
-        listen 127.0.0.1:%%PORT%% ssl;
+        listen 127.0.0.1:%%PORT%% ssl rcvbuf=400k;
         %%SSL%%
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_early_data on;
-        keepalive_requests 1000000;
+        keepalive_requests 1000000000;
         # So long that only a read tells of the end.
         keepalive_timeout 1h;
         client_header_timeout 1h;
         client_body_timeout 1h;
         location = /voc { voc_webhook calls; voc_webhook_allow 127.0.0.1; }
+        # Takes the worker longer than it takes a sender to ask.
+        location = /busy { @{[ 'set $busy 1; ' x 5_000 ]} return 200; }
         location = /synced { voc_webhook synced; voc_webhook_allow 127.0.0.1; }
     }
 END
@@ -135,12 +138,13 @@ sub read_whole {
     ok accepted($client, 100), 'a hundred records';
 
     for my $together (1, 0) {
-        my $form = (target() =~ s/.*\?//r);
+        my $form = (target(padding => 'p' x 6_000) =~ s/.*\?//r);
         my $head = "POST /voc HTTP/1.1\r\nHost: x\r\n"
             . "Content-Type: application/x-www-form-urlencoded\r\n"
             . 'Content-Length: ' . length($form) . "\r\n\r\n";
         my @records = map { $client->record($_) }
-            $head, substr($form, 0, 50), substr($form, 50), event();
+            $head, substr($form, 0, 50), substr($form, 50, 3_000),
+            substr($form, 3_050), event();
         if ($together) {
             burst { $client->raw(join '', @records) };
         }
@@ -234,6 +238,19 @@ sub read_end {
     my $id = "c$n";
     ok wait_for { $redis->cli('LRANGE', 'voc:events', -1, -1) =~ /"$id"/ },
         'an event of a sender that does not wait';
+
+    $client = client($version);
+    my $behind = length $nginx->error_log;
+    setsockopt $client->{socket}, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+    burst {
+        $client->raw(substr $client->record(event()), 0, 20);
+        $client->{socket}->close;
+    };
+    ok wait_for {
+        substr($nginx->error_log, $behind) =~ /\[info\].*(?:closed|reset)/
+    }, 'a reset is worth an info';
+    unlike substr($nginx->error_log, $behind), qr/\[(?:error|crit|alert)\]/,
+        '... and no more';
     return;
 }
 
@@ -251,11 +268,53 @@ sub read_rubbish {
     return;
 }
 
+# A sender that never stops, and is always ahead of the worker.
+sub flood {
+    my ($client) = @_;
+
+    my $pid = fork // die "fork: $!";
+    return $pid if $pid;
+
+    my $socket = $client->{socket};
+    my $select = IO::Select->new($socket);
+    my $padding = 'p' x 700;
+    my $text  = "GET /busy?$padding HTTP/1.1\r\nHost: x\r\n\r\n" x 20;
+    my $bytes = '';
+
+    # BBR makes pauses.
+    setsockopt $socket, IPPROTO_TCP, TCP_CONGESTION, 'reno' or die $!;
+    $socket->blocking(0);
+    while (1) {
+        $bytes .= $client->record($text) while length $bytes < 200_000;
+        my ($read, $write) = IO::Select->select($select, $select);
+        sysread $socket, my $answers, 65536 if @$read;
+        substr $bytes, 0, syswrite($socket, $bytes) // 0, '' if @$write;
+    }
+}
+
+sub read_fairly {
+    my ($version) = @_;
+    my ($greedy, $other) = map { client($version) } 1 .. 2;
+
+    my $pid = flood($greedy);
+    wait_for { $greedy->unread > 100_000 };
+    for my $round (1 .. 5) {
+        $other->raw($other->record(event()));
+        ok accepted($other), "beside a sender that never stops, $round"
+            or last;
+    }
+    ok $greedy->unread, '... which had not';
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    return;
+}
+
 for ([0x0303, 'TLS 1.2'], [0x0304, 'TLS 1.3']) {
     my ($version, $name) = @$_;
 
     subtest "$name: whole"   => sub { read_whole($version) };
     subtest "$name: full"    => sub { read_full($version) };
+    subtest "$name: fairly"  => sub { read_fairly($version) };
     subtest "$name: later"   => sub { read_later($version) };
     subtest "$name: the end" => sub { read_end($version) };
     subtest "$name: rubbish" => sub { read_rubbish($version) };

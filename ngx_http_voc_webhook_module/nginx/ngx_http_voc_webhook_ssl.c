@@ -11,7 +11,8 @@
 
 #if (NGX_HAVE_EPOLLRDHUP)
 
-static ngx_int_t ngx_http_voc_webhook_ssl_failed(ngx_connection_t *c);
+static ngx_int_t ngx_http_voc_webhook_ssl_more(ngx_connection_t *c, int n);
+static ssize_t ngx_http_voc_webhook_ssl_end(ngx_connection_t *c);
 
 
 /* Notes in the BIO whether the socket gave less than it was asked for. */
@@ -65,35 +66,109 @@ ngx_http_voc_webhook_ssl_recv(ngx_connection_t *c, u_char *buf, size_t size)
 
     if (n <= 0) {
 
-        if (ERR_peek_error()) {
-            return ngx_http_voc_webhook_ssl_failed(c);
+        switch (SSL_get_error(ssl, n)) {
+
+        case SSL_ERROR_WANT_READ:
+            c->ssl->last = NGX_AGAIN;
+            rev->ready = 0;
+            return NGX_AGAIN;
+
+        case SSL_ERROR_WANT_WRITE:
+            return ngx_ssl_recv(c, buf, size);
         }
 
-        /* no whole record yet, or the end: nginx will be told the same */
-
-        return ngx_ssl_recv(c, buf, size);
+        return ngx_http_voc_webhook_ssl_end(c);
     }
 
-    rev->ready = BIO_get_callback_arg(bio) == NULL || rev->pending_eof
-                 || SSL_has_pending(ssl);
+    if (BIO_get_callback_arg(bio) && !rev->pending_eof && !SSL_has_pending(ssl))
+    {
+        c->ssl->last = NGX_AGAIN;
+        rev->ready = 0;
+        return n;
+    }
 
-    c->ssl->last = rev->ready ? NGX_OK : NGX_AGAIN;
+    c->ssl->last = NGX_OK;
+    rev->ready = 1;
+
+    if (ngx_http_voc_webhook_ssl_more(c, n) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     return n;
 }
 
 
-/* As in ngx_ssl_handle_recv(). */
+/*
+ * What was there when epoll told of it is read at once.  What has come since
+ * has to wait for the other connections: a sender that never stops would keep
+ * the worker to itself.  n: bytes just read; available is below 0 before the
+ * kernel was asked for their number, as with nginx's own functions.
+ */
 
 static ngx_int_t
-ngx_http_voc_webhook_ssl_failed(ngx_connection_t *c)
+ngx_http_voc_webhook_ssl_more(ngx_connection_t *c, int n)
 {
+    ngx_event_t *rev;
+
+    rev = c->read;
+
+    if (rev->available < 0) {
+
+#if (NGX_HAVE_FIONREAD)
+        if (ngx_socket_nread(c->fd, &rev->available) == -1) {
+            ngx_connection_error(c, ngx_socket_errno,
+                                 ngx_socket_nread_n " failed");
+            rev->ready = 0;
+            rev->error = 1;
+            return NGX_ERROR;
+        }
+#endif
+
+        return NGX_OK;
+    }
+
+    if (n <= rev->available) {
+        rev->available -= n;
+        return NGX_OK;
+    }
+
+    rev->available = 0;
+    rev->ready = 0;
+
+    if (rev->posted) {
+        ngx_delete_posted_event(rev);
+    }
+
+    ngx_post_event(rev, &ngx_posted_next_events);
+
+    return NGX_OK;
+}
+
+
+/* The end of the connection: 0, or NGX_ERROR where OpenSSL has queued one. */
+
+static ssize_t
+ngx_http_voc_webhook_ssl_end(ngx_connection_t *c)
+{
+    unsigned long error;
+
+    error = ERR_peek_error();
+
     c->ssl->no_wait_shutdown = 1;
     c->ssl->no_send_shutdown = 1;
+    c->read->ready = 0;
+
+    if (error == 0) {
+        c->ssl->last = NGX_DONE;
+        c->read->eof = 1;
+        return 0;
+    }
+
     c->ssl->last = NGX_ERROR;
     c->read->error = 1;
 
-    ngx_ssl_error(NGX_LOG_INFO, c->log, 0, "SSL_read() failed");
+    ngx_ssl_error(ERR_FATAL_ERROR(error) ? NGX_LOG_CRIT : NGX_LOG_INFO, c->log,
+                  0, "SSL_read() failed");
 
     return NGX_ERROR;
 }
@@ -110,17 +185,12 @@ ngx_http_voc_webhook_ssl_init_recv(ngx_connection_t *c)
 
     if (!ngx_use_epoll_rdhup
         || BIO_method_type(bio) != BIO_TYPE_SOCKET
-        || BIO_get_ktls_recv(bio)
-        || BIO_get_callback_ex(bio))
+        || BIO_get_callback_ex(bio)
+        || SSL_get_options(c->ssl->connection) & SSL_OP_ENABLE_KTLS
+        || c->ssl->in_early)
     {
         return;
     }
-
-#ifdef SSL_READ_EARLY_DATA_SUCCESS
-    if (c->ssl->in_early) {
-        return;
-    }
-#endif
 
     BIO_set_callback_ex(bio, ngx_http_voc_webhook_ssl_bio_handler);
     c->recv = ngx_http_voc_webhook_ssl_recv;
@@ -159,9 +229,7 @@ ngx_http_voc_webhook_ssl_buffer(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-#ifdef SSL_MODE_RELEASE_BUFFERS
     (void) SSL_clear_mode(ssl->connection, SSL_MODE_RELEASE_BUFFERS);
-#endif
 
     buf = ssl->buf;
 
