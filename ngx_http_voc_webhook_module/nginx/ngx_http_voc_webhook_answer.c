@@ -140,11 +140,9 @@ ngx_http_voc_webhook_answer(ngx_http_voc_webhook_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-#if (NGX_HTTP_SSL)
-    if (ngx_http_voc_webhook_ssl_tune(r) != NGX_OK) {
+    if (ngx_http_voc_webhook_tune(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-#endif
 
     rc = ngx_http_send_header(r);
 

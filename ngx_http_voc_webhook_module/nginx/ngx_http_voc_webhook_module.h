@@ -180,10 +180,14 @@ void ngx_http_voc_webhook_synced(ngx_http_voc_webhook_ctx_t *ctx,
 /* Sends what ctx->outcome says; returns what a content handler returns. */
 ngx_int_t ngx_http_voc_webhook_answer(ngx_http_voc_webhook_ctx_t *ctx);
 
-/* _ssl.c */
-
-#if (NGX_HTTP_SSL)
+/* _connection.c */
+#define NGX_HTTP_VOC_WEBHOOK_ANSWER 512 /* bytes, header and body: most */
 /* Before an answer; NGX_OK, or NGX_ERROR: no memory. */
+ngx_int_t ngx_http_voc_webhook_tune(ngx_http_request_t *r);
+
+/* _ssl.c */
+#if (NGX_HTTP_SSL)
+/* As that, over TLS. */
 ngx_int_t ngx_http_voc_webhook_ssl_tune(ngx_http_request_t *r);
 #endif
 

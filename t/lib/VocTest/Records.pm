@@ -11,7 +11,7 @@ package VocTest::Records;
 #   my $bytes = $client->close_notify;
 #   $client->raw($bytes);               # in one segment, up to 64k
 #   $client->half_close;                # FIN
-#   my $answer = $client->receive;      # as that of VocTest::Client
+#   my $answer = $client->receive;      # as VocTest::Client: post(), request()
 #   $client->ended;                     # the server has closed
 #   $client->unread;                    # bytes the server has yet to read
 
@@ -105,6 +105,9 @@ sub raw {
         or croak 'not sent';
     return;
 }
+
+# For VocTest::Client::request().
+sub send { $_[0]->raw($_[0]->record($_[1])); return 1 }
 
 sub half_close { $_[0]{socket}->shutdown(1); return }
 

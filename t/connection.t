@@ -1,0 +1,131 @@
+# The module sends and reads a connection of its own way once an event has come
+# over it: whatever else is asked for on it does not notice.
+
+use strict;
+use warnings;
+
+use Test::More;
+use VocTest qw(slurp wait_for);
+use VocTest::Client qw(query sample);
+use VocTest::Nginx;
+use VocTest::Records;
+use VocTest::Redis;
+
+my $redis = VocTest::Redis->new->start;
+my $nginx = VocTest::Nginx->new(workers => 1, http => <<"END")->start;
+    voc_webhook_queue calls {
+        redis   127.0.0.1:@{[ $redis->port ]};
+        journal %%DIR%%/journal size=16m;
+    }
+    server {
+        listen 127.0.0.1:%%PORT%% sndbuf=16k;
+        listen 127.0.0.1:%%PORT_TLS%% ssl sndbuf=16k;
+        %%SSL%%
+        ssl_protocols TLSv1.2 TLSv1.3;
+        keepalive_requests 100000;
+        sendfile on;
+        root %%DIR%%;
+        location = /voc   { voc_webhook calls; voc_webhook_allow 127.0.0.1;
+                            voc_webhook_https off; }
+        location /text    { return 200 \$uri; }
+        location = /none  { return 204; }
+        location = /slow  { limit_rate 300; return 200 "@{[ 's' x 200 ]}"; }
+    }
+END
+my $file = join '', map { "line $_\n" } 1 .. 50_000;
+open my $out, '>', $nginx->dir . '/file' or die $!;
+print {$out} $file;
+close $out;
+my $n = 0;
+
+sub target { return '/voc?' . query(sample('ivrOption', callid => 'c' . ++$n)) }
+
+sub client {
+    my ($tls) = @_;
+
+    return $tls
+        ? VocTest::Records->new(port => $nginx->port('TLS'), version => 0x0304)
+        : VocTest::Client->new(port => $nginx->port)->connect;
+}
+
+sub pushed { return $redis->cli('LLEN', 'voc:events') }
+
+sub other_requests {
+    my ($tls) = @_;
+    my $client = client($tls);
+    my $event  = sub { $client->post(target())->{status} == 200 };
+    my $get    = sub { $client->request(GET => @_)->{body} };
+
+    ok $event->(), 'an event';
+    is $get->('/file'), $file, 'a file';
+    is $get->('/file', headers => [Range => 'bytes=0-99']),
+        substr($file, 0, 100), 'a part of it';
+    is $client->request(HEAD => '/file')->{headers}{'content-length'},
+        length $file, 'its header';
+    ok $event->(), 'an event behind them';
+
+    my $wrong = grep {
+        my $uri = '/text/' . 'x' x $_;
+        $get->($uri) ne $uri;
+    } 200 .. 500;
+    is $wrong, 0, 'texts of any size';
+    is $client->request(GET => '/none')->{status}, 204, 'nothing';
+    is length $get->('/slow'), 200, 'an answer that is held back';
+    ok $event->(), 'an event behind it';
+    is $client->post('/voc')->{status}, 400, 'what is no event';
+    is $client->request('GET', '/voc', version => '1.0')->{status}, 405,
+        'the last one';
+    return;
+}
+
+# Both sockets are full of answers.
+sub stuck {
+    my ($client) = @_;
+    my ($mine, $theirs) = map { sprintf '%04X', $_ }
+        $client->{socket}->sockport, $client->{socket}->peerport;
+
+    return slurp('/proc/net/tcp')
+        =~ /^\s*\d+: \w+:$theirs \w+:$mine \w+ (\w+):/m && hex $1;
+}
+
+sub slow_reader {
+    my ($tls) = @_;
+    my $client = client($tls);
+    my $before = pushed();
+    my $count  = 3_000;
+    my $text   = join '',
+        map { 'POST ' . target() . " HTTP/1.1\r\nHost: x\r\n\r\n" } 1 .. $count;
+
+    is $client->post(target())->{status}, 200, 'an event';
+    my $bytes = $tls ? $client->record($text) : $text;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        $client->{socket}->blocking(1);
+        while (length $bytes) {
+            substr $bytes, 0, syswrite($client->{socket}, $bytes) // last, '';
+        }
+        kill 'KILL', $$;
+    }
+
+    ok wait_for { stuck($client) }, 'answers that nobody takes';
+    my %ids;
+    for (1 .. $count) {
+        my $answer = eval { $client->receive } or last;
+        $ids{ $answer->json->{id} } = 1 if $answer->{status} == 200;
+    }
+    is keys %ids, $count, 'all of them, later';
+    waitpid $pid, 0;
+    ok wait_for { pushed() == $before + $count + 1 }, 'all events';
+    return;
+}
+
+for (['plain', 0], ['TLS', 1]) {
+    my ($name, $tls) = @$_;
+
+    subtest "$name: other requests"       => sub { other_requests($tls) };
+    subtest "$name: a sender that is slow" => sub { slow_reader($tls) };
+}
+
+$nginx->stop;
+$redis->stop;
+done_testing;
