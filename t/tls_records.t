@@ -239,18 +239,24 @@ sub read_end {
     ok wait_for { $redis->cli('LRANGE', 'voc:events', -1, -1) =~ /"$id"/ },
         'an event of a sender that does not wait';
 
-    $client = client($version);
-    my $behind = length $nginx->error_log;
-    setsockopt $client->{socket}, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
-    burst {
-        $client->raw(substr $client->record(event()), 0, 20);
-        $client->{socket}->close;
-    };
-    ok wait_for {
-        substr($nginx->error_log, $behind) =~ /\[info\].*(?:closed|reset)/
-    }, 'a reset is worth an info';
-    unlike substr($nginx->error_log, $behind), qr/\[(?:error|crit|alert)\]/,
-        '... and no more';
+    for my $bytes (20, 100_000) {
+        my $what = $bytes < 100 ? 'a part' : 'events';
+
+        $client = client($version);
+        my $behind = length $nginx->error_log;
+        setsockopt $client->{socket}, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+        burst {
+            my $records = join '', map { $client->record(event()) } 1 .. 3;
+            $client->raw(substr $records, 0, $bytes);
+            $client->{socket}->close;
+        };
+        ok wait_for {
+            substr($nginx->error_log, $behind)
+                =~ /\[info\].*(?:closed|reset|Broken)/
+        }, "$what, and a reset, which is worth an info";
+        unlike substr($nginx->error_log, $behind),
+            qr/\[(?:error|crit|alert)\]/, '... and no more';
+    }
     return;
 }
 

@@ -21,6 +21,8 @@ typedef struct {
  * write(), which takes the kernel 0.1 us more for each request.  And only here
  * it is known how much the socket was asked for: of a record that has
  * come in part, no more than the rest.
+ *
+ * They return -1 for an error: OpenSSL 3.2 takes 0 bytes written for success.
  */
 
 static int
@@ -44,7 +46,7 @@ ngx_http_voc_webhook_bio_read(BIO *bio, char *buf, size_t size, size_t *bytes)
 
     *bytes = n > 0 ? (size_t) n : 0;
 
-    return n > 0;
+    return n > 0 ? 1 : (int) n;
 }
 
 
@@ -68,7 +70,7 @@ ngx_http_voc_webhook_bio_write(BIO *bio, const char *buf, size_t size,
 
     *bytes = n > 0 ? (size_t) n : 0;
 
-    return n > 0;
+    return n > 0 ? 1 : (int) n;
 }
 
 
