@@ -17,12 +17,12 @@ typedef struct {
 
 
 /*
- * OpenSSL's own BIO of a socket reads and writes it as a file, by read() and
- * write(), which takes the kernel 0.1 us more for each request.  And only here
- * it is known how much the socket was asked for: of a record that has
- * come in part, no more than the rest.
+ * OpenSSL's own BIO of a socket uses it like a file, by read() and write(),
+ * which takes the kernel 0.1 us more for each request.  And only a BIO knows
+ * how much the socket was asked for: of a record that has come in part, no
+ * more than the rest.
  *
- * They return -1 for an error: OpenSSL 3.2 takes 0 bytes written for success.
+ * An error is -1: OpenSSL 3.2 takes 0 bytes written for a success.
  */
 
 static int
