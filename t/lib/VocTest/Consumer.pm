@@ -55,7 +55,13 @@ sub stop {
     return $self;
 }
 
-sub lines { return split /\n/, slurp("$_[0]{dir}/lines") }
+# Who reads while a line is being written may see a part of it.
+sub lines {
+    my ($self) = @_;
+    my @lines = slurp("$self->{dir}/lines") =~ /^(.*)\n/mg;
+
+    return @lines;
+}
 
 sub complaints {
     my ($self) = @_;
