@@ -126,6 +126,7 @@ struct voc_journal_s {
 
     /* fdatasync(): one thread of this process at a time */
     pthread_mutex_t sync_lock;
+    uint64_t unmapped; /* offset; what is behind it was unmapped in its turn */
     int sync_fd;
     pid_t sync_pid; /* whose sync_fd it is */
 

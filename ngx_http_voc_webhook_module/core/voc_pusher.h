@@ -24,10 +24,10 @@
 #define VOC_PUSHER_GATHER      1  /* ms, */
 #define VOC_PUSHER_FEW         4  /* ... or so many events */
 #define VOC_PUSHER_MANY        24 /* from so many a ms on: */
-#define VOC_PUSHER_GATHER_MANY 2  /* ms */
+#define VOC_PUSHER_GATHER_MANY 3  /* ms */
 #define VOC_PUSHER_TAKEN       30 /* percent of a CPU, */
 #define VOC_PUSHER_SOME        12 /* below so many a ms of that: */
-#define VOC_PUSHER_GATHER_BUSY 16 /* ms */
+#define VOC_PUSHER_GATHER_BUSY 32 /* ms */
 #define VOC_PUSHER_RECENT      8  /* ms at least */
 
 #define VOC_PUSHER_BACKOFF_MIN 50    /* ms, full jitter */
