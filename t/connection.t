@@ -5,7 +5,7 @@ use strict;
 use warnings;
 
 use Test::More;
-use VocTest qw(slurp wait_for);
+use VocTest qw(slow slurp wait_for);
 use VocTest::Client qw(query sample);
 use VocTest::Nginx;
 use VocTest::Records;
@@ -119,12 +119,55 @@ sub slow_reader {
     return;
 }
 
+# close_notify comes with it: one segment.  least: events before it; with TLS
+# 1.3 tickets come behind the handshake, so none is too few to count segments.
+sub last_answer {
+    my ($version, $least) = @_;
+    my $end = time + 20 * slow();
+    my $client_behind = sub {
+        my ($events) = @_;
+        my $client = VocTest::Records->new(port => $nginx->port('TLS'),
+            version => $version);
+
+        $client->post(target()) for 1 .. $events;
+        return $client;
+    };
+
+    for my $events ($least .. 3) {
+        my $client = $client_behind->($events);
+        my $before = $client->segments;
+        $client->send('POST ' . target()
+                . " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        1 while $client->fill($end);
+        like $client->{buffer}, qr{^HTTP/1.1 200 }, "the last behind $events";
+        is $client->segments - $before, 1, 'in one segment with the end';
+    }
+
+    # nginx reads on, so the answer does not wait for the end.
+    my $client = $client_behind->($least);
+    wait_for { pushed() == $n };
+    my $before = $client->segments;
+    $client->send('POST ' . target() . " HTTP/1.1\r\nHost: x\r\n"
+            . "Connection: close\r\nContent-Length: 10\r\n\r\n");
+    wait_for { pushed() == $n };
+    ok $client->readable, 'an answer before the push';
+    $client->fill($end);
+    like $client->{buffer}, qr{^HTTP/1.1 200 }, 'a body is still to come';
+    $client->send('x' x 10);
+    1 while $client->fill($end);
+    is $client->segments - $before, 2, 'the end is a segment of its own';
+    return;
+}
+
 for (['plain', 0], ['TLS', 1]) {
     my ($name, $tls) = @$_;
 
     subtest "$name: other requests"       => sub { other_requests($tls) };
     subtest "$name: a sender that is slow" => sub { slow_reader($tls) };
 }
+
+subtest 'TLS 1.2: the last answer' => sub { last_answer(0x0303, 0) };
+subtest 'TLS 1.3: the last answer' => sub { last_answer(0x0304, 1) };
 
 $nginx->stop;
 $redis->stop;

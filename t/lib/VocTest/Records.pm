@@ -14,6 +14,8 @@ package VocTest::Records;
 #   my $answer = $client->receive;      # as VocTest::Client: post(), request()
 #   $client->ended;                     # the server has closed
 #   $client->unread;                    # bytes the server has yet to read
+#   $client->readable;                  # there is something to receive
+#   $client->segments;                  # with data, that have come so far
 
 use strict;
 use warnings;
@@ -154,6 +156,15 @@ sub unread {
     slurp('/proc/net/tcp')
         =~ /^\s*\d+: \w+:$theirs \w+:$mine \w+ \w+:(\w+)/m or return 0;
     return hex $1;
+}
+
+sub readable { return IO::Select->new($_[0]{socket})->can_read(0) }
+
+# tcpi_data_segs_in of Linux' struct tcp_info, which is TCP_INFO, 11.
+sub segments {
+    my ($self) = @_;
+
+    return unpack 'x152 L', getsockopt $self->{socket}, IPPROTO_TCP, 11;
 }
 
 1;
