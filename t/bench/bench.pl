@@ -33,17 +33,18 @@ for (@ARGV) {
         if !$known{$_};
 }
 
-# CPU seconds of the whole machine, and of this program and all it has started
-# and that has ended.
+# CPU seconds of all programs and of whoever else has this machine's cores, and
+# of this program and all it has started and that has ended.  Interrupts, which
+# is where the kernel receives, are no program's.
 sub cpu_seconds {
-    my ($user, $nice, $system, undef, undef, $irq, $soft, $steal)
+    my ($user, $nice, $system, undef, undef, undef, undef, $steal)
         = slurp('/proc/stat') =~ /^cpu +(.*)/ ? split ' ', $1 : die;
     my (undef, @own) = times();
     my $own = 0;
 
     $own += $_ for @own;
     return map { $_ / sysconf(_SC_CLK_TCK) }
-        $user + $nice + $system + $irq + $soft + $steal, $own;
+        $user + $nice + $system + $steal, $own;
 }
 
 stay_away(1);
