@@ -29,7 +29,7 @@
 #                   add -Wno-error=array-bounds
 #   VOC_BUILD=DIR   where to build, instead of build/
 #   VOC_BENCH_SECONDS=N, VOC_BENCH_ROUNDS=N
-#                   of bench: how long a round is (3), how many there are (5)
+#                   of bench: how long a round is (2), how many there are (9)
 
 set -eu
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" LC_ALL=C

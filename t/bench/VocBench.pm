@@ -3,8 +3,8 @@ package VocBench;
 # What the parts of the benchmark share: settings, cores, CPU time from the
 # kernel's accounting, wrk, medians.
 #
-# Environment: VOC_BENCH_SECONDS (of one round, default 3), VOC_BENCH_ROUNDS
-# (default 5).
+# Environment: VOC_BENCH_SECONDS (of one round, default 2), VOC_BENCH_ROUNDS
+# (default 9: the medians of fewer move with the machine).
 
 use strict;
 use warnings;
@@ -16,8 +16,8 @@ use VocTest qw(build_dir root slurp);
 our @EXPORT_OK = qw(bench_dir cpu_ns cpus fail failures load median note rounds
     seconds server_mask separate summary stay_away wrk);
 
-sub seconds { return $ENV{VOC_BENCH_SECONDS} || 3 }
-sub rounds  { return $ENV{VOC_BENCH_ROUNDS}  || 5 }
+sub seconds { return $ENV{VOC_BENCH_SECONDS} || 2 }
+sub rounds  { return $ENV{VOC_BENCH_ROUNDS}  || 9 }
 
 sub bench_dir { return build_dir() . '/bench' }
 

@@ -58,6 +58,8 @@ for my $name (@ARGV ? @ARGV : map { $_->[0] } @parts) {
     my $result = $known{$name}->();
     my ($all_now, $own_now) = cpu_seconds();
     my $others = ($all_now - $all - $own_now + $own) / (time - $begin);
+    # What was started before and has ended now is taken off for all its time.
+    $others = 0 if $others < 0;
     note(sprintf 'other programs took %.0f %% of a core', 100 * $others)
         if $others > 0.05;
     $results->{$name} = {
