@@ -79,7 +79,7 @@ voc_sync_unmap_ring(const voc_journal_t *journal, uint64_t start, uint64_t len)
 /*
  * A mapped page that goes to the disk is protected against writes first, and
  * the next lap's write to it is a fault that ends that again.  To map it anew
- * then costs less than half, and an unmapped one is protected for nothing.  So
+ * costs less than half of that, and an unmapped one needs no protection.  So
  * what was appended since the last time is unmapped, but for the head's page.
  */
 static void

@@ -129,18 +129,20 @@ mapped(const voc_journal_t *journal)
     return n;
 }
 
-/* Records of 1000 bytes of ring; those before the last kept are done with. */
+#define KEPT 1000 /* records, the last ones: those before are done with */
+
+/* Records of 1000 bytes of ring. */
 static void
-append_more(voc_journal_t *journal, uint64_t bytes, uint64_t kept)
+append_more(voc_journal_t *journal, uint64_t bytes)
 {
     uint64_t seq, n;
 
     for (n = 0; n < bytes / 1000; n++) {
         seq = append(journal, 1000 - VOC_RECORD_HEADER);
-        if (seq > kept) {
+        if (seq > KEPT) {
             /* an end that is a little too low is none too high */
-            assert_int_equal(voc_journal_acknowledge(journal, seq - kept,
-                                                     (seq - kept) * 1000),
+            assert_int_equal(voc_journal_acknowledge(journal, seq - KEPT,
+                                                     (seq - KEPT) * 1000),
                              VOC_JOURNAL_OK);
         }
     }
@@ -182,23 +184,23 @@ test_unmapped(void **state)
     (void)state;
 
     /* Little is not worth it. */
-    append_more(journal, MIB / 2, 1000);
+    append_more(journal, MIB / 2);
     before = mapped(journal);
     assert_in_range(before, MIB / 2 / VOC_FILE_PAGE - 1, MIB / VOC_FILE_PAGE);
     sync_all(journal);
     assert_int_equal(mapped(journal), before);
 
-    append_more(journal, MIB, 1000);
+    append_more(journal, MIB);
     sync_all(journal);
     assert_in_range(mapped(journal), 0, 1);
 
     /* Around the ring's end, and more than a lap at once. */
     for (lap = 1; lap <= 4; lap++) {
-        append_more(journal, lap * 2 * MIB, 1000);
+        append_more(journal, lap * 2 * MIB);
         assert_true(mapped(journal) > 2 * MIB / VOC_FILE_PAGE - 2);
         sync_all(journal);
         assert_in_range(mapped(journal), 0, 1);
-        expect_all(journal, voc_journal_head(journal).seq - 999,
+        expect_all(journal, voc_journal_head(journal).seq - KEPT + 1,
                    voc_journal_head(journal).seq);
     }
     assert_ptr_equal(memchr(behind, 0, 8 * MIB), NULL);
@@ -207,7 +209,7 @@ test_unmapped(void **state)
     before = mapped(journal);
     assert_true(before > 1);
     sync_all(journal);
-    append_more(journal, MIB / 2, 1000);
+    append_more(journal, MIB / 2);
     sync_all(journal);
     assert_true(mapped(journal) >= before);
 
@@ -223,11 +225,11 @@ test_unmapped_by_child(void **state)
     pid_t pid;
 
     (void)state;
-    append_more(journal, 2 * MIB, 1000);
+    append_more(journal, 2 * MIB);
     pid = child();
     if (pid == 0) {
         expect_all(journal, 1, voc_journal_head(journal).seq);
-        append_more(journal, MIB, 1000);
+        append_more(journal, MIB);
         sync_all(journal);
         _exit(mapped(journal) > 1);
     }
@@ -235,7 +237,7 @@ test_unmapped_by_child(void **state)
     assert_true(mapped(journal) > MIB / VOC_FILE_PAGE);
     sync_all(journal);
     assert_in_range(mapped(journal), 0, 1);
-    expect_all(journal, voc_journal_head(journal).seq - 999,
+    expect_all(journal, voc_journal_head(journal).seq - KEPT + 1,
                voc_journal_head(journal).seq);
     voc_journal_close(journal);
 }
