@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use Test::More;
 use VocTest qw(slow slurp wait_for);
 use VocTest::Client qw(query sample);
@@ -12,6 +13,10 @@ use VocTest::Records;
 use VocTest::Redis;
 
 my $redis = VocTest::Redis->new->start;
+# Takes what a mirror sends, and does not answer.
+my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 10)
+    or die "listen: $@";
+my $held  = $listener->sockport;
 my $nginx = VocTest::Nginx->new(workers => 1, http => <<"END")->start;
     voc_webhook_queue calls {
         redis   127.0.0.1:@{[ $redis->port ]};
@@ -29,6 +34,11 @@ my $nginx = VocTest::Nginx->new(workers => 1, http => <<"END")->start;
                             voc_webhook_https off; }
         location /text    { return 200 \$uri; }
         location = /none  { return 204; }
+        location = /more  { voc_webhook calls; voc_webhook_allow 127.0.0.1;
+                            post_action /none; }
+        location = /copy  { voc_webhook calls; voc_webhook_allow 127.0.0.1;
+                            mirror /held; }
+        location = /held  { internal; proxy_pass http://127.0.0.1:$held; }
         location = /slow  { limit_rate 300; return 200 "@{[ 's' x 200 ]}"; }
     }
 END
@@ -143,9 +153,15 @@ sub last_answer {
         is $client->segments - $before, 1, 'in one segment with the end';
     }
 
-    # nginx reads on, so the answer does not wait for the end.
+    # Without an end to come the answer does not wait for one.
     my $client = $client_behind->($least);
     wait_for { pushed() == $n };
+    $client->send('POST ' . target() . " HTTP/1.1\r\nHost: x\r\n\r\n");
+    wait_for { pushed() == $n };
+    ok $client->readable, 'kept: an answer before the push';
+    is $client->receive->{status}, 200, 'which is good';
+
+    # nginx reads on.
     my $before = $client->segments;
     $client->send('POST ' . target() . " HTTP/1.1\r\nHost: x\r\n"
             . "Connection: close\r\nContent-Length: 10\r\n\r\n");
@@ -156,6 +172,21 @@ sub last_answer {
     $client->send('x' x 10);
     1 while $client->fill($end);
     is $client->segments - $before, 2, 'the end is a segment of its own';
+
+    # Nor where something else comes first.
+    for my $path (qw(/more /copy)) {
+        $client = $client_behind->($least);
+        wait_for { pushed() == $n };
+        $before = $client->segments;
+        $client->send('POST ' . target() =~ s{^/voc}{$path}r
+                . " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        wait_for { pushed() == $n };
+        ok $client->readable, "$path: an answer before the push";
+        $listener->accept->close if $path eq '/copy';
+        1 while $client->fill($end);
+        like $client->{buffer}, qr{^HTTP/1.1 200 }, 'that is whole';
+        is $client->segments - $before, 2, 'and the end behind it';
+    }
     return;
 }
 

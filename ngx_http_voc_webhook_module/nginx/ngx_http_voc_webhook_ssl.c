@@ -325,6 +325,21 @@ ngx_http_voc_webhook_bio(ngx_connection_t *c)
 }
 
 
+/* Whether nginx ends the connection as soon as the answer is sent. */
+
+static ngx_uint_t
+ngx_http_voc_webhook_ends(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    /* a body still to be read counts, and so does a subrequest that runs */
+
+    return !r->keepalive && r->count == 1 && clcf->post_action.data == NULL;
+}
+
+
 /*
  * Where the connection ends with this answer, OpenSSL's close_notify goes in
  * the same segment: to send one less is 2 percent of all that a connection for
@@ -347,10 +362,9 @@ ngx_http_voc_webhook_ssl_socket(ngx_http_request_t *r)
 
     if (r->keepalive) {
         c->recv = ngx_http_voc_webhook_ssl_recv;
-
-    } else if (!r->discard_body && !r->reading_body) {
-        socket->more = 1;
     }
+
+    socket->more = ngx_http_voc_webhook_ends(r);
 }
 
 #endif
