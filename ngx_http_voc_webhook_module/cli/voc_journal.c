@@ -161,6 +161,7 @@ each_record(voc_journal_t *journal, int print, tally_t *tally)
     voc_journal_status_t status;
     size_t size = (size_t)voc_journal_payload_max(journal);
     char seal[VOC_JSON_SEAL_MAX], *payload;
+    voc_json_second_t second = {0, ""};
     voc_journal_rc rc;
     uint64_t pushed;
 
@@ -191,7 +192,8 @@ each_record(voc_journal_t *journal, int print, tally_t *tally)
         if (rc == VOC_JOURNAL_OK && print) {
             fwrite(payload, 1, record.length, stdout);
             fwrite(seal, 1,
-                   voc_json_seal(seal, voc_journal_id(journal), record.seq),
+                   voc_json_seal(seal, &second, record.accepted,
+                                 voc_journal_id(journal), record.seq),
                    stdout);
             putchar('\n');
         }

@@ -1,16 +1,12 @@
 #include "voc_json.h"
 
-#include <stdlib.h>
-
 #define ESCAPED_MAX 6 /* bytes of JSON for a byte of text: \u00XX */
 
-#define TIME_LEN (sizeof("2026-11-23T09:59:01.234Z") - 1)
 #define TIME_MAX 253402300799999 /* ms: the last one of year 9999 */
 
 #define START        "{\"v\":1,\"id\":\""
 #define BEFORE_EVENT "\","
 #define BEFORE_EXTRA ",\"extra\":{"
-#define RECEIVED     ",\"received\":\""
 
 #define PUT(out, literal) put(out, (literal), sizeof(literal) - 1)
 
@@ -175,75 +171,12 @@ put_seconds(char *out, uint64_t seconds)
 
 /* ---- the event -------------------------------------------------------- */
 
-struct voc_json_s {
-    voc_uuid_t *uuid;
-    uint64_t second; /* whose text this is */
-    char time[sizeof("2026-11-23T09:59:01") - 1];
-};
-
-voc_json_t *
-voc_json_create(void)
-{
-    voc_json_t *json = calloc(1, sizeof(*json));
-
-    if (json == NULL) {
-        return NULL;
-    }
-
-    json->uuid = voc_uuid_create();
-    if (json->uuid == NULL) {
-        free(json);
-        return NULL;
-    }
-
-    put_seconds(json->time, json->second);
-    return json;
-}
-
-void
-voc_json_free(voc_json_t *json)
-{
-    if (json != NULL) {
-        voc_uuid_free(json->uuid);
-        free(json);
-    }
-}
-
-/* ms: since the epoch.  Most events come in the second of the one before. */
-static char *
-put_time(char *out, voc_json_t *json, uint64_t ms)
-{
-    uint64_t second;
-    unsigned rest;
-
-    if (ms > TIME_MAX) {
-        ms = TIME_MAX;
-    }
-
-    second = ms / 1000;
-    rest = (unsigned)(ms % 1000);
-
-    if (second != json->second) {
-        put_seconds(json->time, second);
-        json->second = second;
-    }
-
-    out = put(out, json->time, sizeof(json->time));
-    *out++ = '.';
-    out = put_two(out, rest / 10);
-    *out++ = (char)('0' + rest % 10);
-    *out++ = 'Z';
-    return out;
-}
-
 size_t
 voc_json_event_size(const voc_event_t *event)
 {
     const voc_event_type_t *type = event->type;
-    size_t text = 0, size = sizeof(START BEFORE_EVENT BEFORE_EXTRA
-                                   "}" RECEIVED "\"") +
-                            VOC_UUID_LEN + TIME_LEN + type->label.len +
-                            VOC_STR_SLACK;
+    size_t text = 0, size = sizeof(START BEFORE_EVENT BEFORE_EXTRA "}") +
+                            VOC_UUID_LEN + type->label.len + VOC_STR_SLACK;
 
     for (unsigned i = 0; i < type->nfields; i++) {
         size += sizeof("null") + type->fields[i].label.len;
@@ -353,13 +286,12 @@ put_name(char *out, const voc_event_t *event)
 }
 
 size_t
-voc_json_event(char *out, const voc_event_t *event, voc_json_t *json,
-               uint64_t received, char id[VOC_UUID_LEN])
+voc_json_event(char *out, const voc_event_t *event, const voc_uuid_t *uuid,
+               char id[VOC_UUID_LEN])
 {
     char *end = put_name(out, event);
 
-    if (voc_uuid_v5(json->uuid, (voc_str_t){out, (size_t)(end - out)}, id) !=
-        0) {
+    if (voc_uuid_v5(uuid, (voc_str_t){out, (size_t)(end - out)}, id) != 0) {
         return 0;
     }
 
@@ -367,17 +299,46 @@ voc_json_event(char *out, const voc_event_t *event, voc_json_t *json,
     end = put(end, id, VOC_UUID_LEN);
     end = PUT(end, BEFORE_EVENT);
     end = put_sent(end, event);
-    end = PUT(end, RECEIVED);
-    end = put_time(end, json, received);
-    *end++ = '"';
     return (size_t)(end - out);
 }
 
-size_t
-voc_json_seal(char *out, voc_str_t journal_id, uint64_t number)
-{
-    char *end = PUT(out, ",\"seq\":\"");
+/* ---- its end ---------------------------------------------------------- */
 
+/* ms: since the epoch. */
+static char *
+put_time(char *out, voc_json_second_t *last, uint64_t ms)
+{
+    uint64_t second;
+    unsigned rest;
+
+    if (ms > TIME_MAX) {
+        ms = TIME_MAX;
+    }
+
+    second = ms / 1000;
+    rest = (unsigned)(ms % 1000);
+
+    if (second != last->second || last->text[0] == '\0') {
+        put_seconds(last->text, second);
+        last->second = second;
+    }
+
+    out = put(out, last->text, sizeof(last->text));
+    *out++ = '.';
+    out = put_two(out, rest / 10);
+    *out++ = (char)('0' + rest % 10);
+    *out++ = 'Z';
+    return out;
+}
+
+size_t
+voc_json_seal(char *out, voc_json_second_t *last, uint64_t received,
+              voc_str_t journal_id, uint64_t number)
+{
+    char *end = PUT(out, ",\"received\":\"");
+
+    end = put_time(end, last, received);
+    end = PUT(end, "\",\"seq\":\"");
     end = put_str(end, journal_id);
     *end++ = ':';
     end = put_number(end, number);

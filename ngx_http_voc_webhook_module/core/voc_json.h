@@ -10,26 +10,30 @@
 #include "voc_problem.h"
 #include "voc_uuid.h"
 
-/* What is kept from one event to the next; for one thread at a time. */
-typedef struct voc_json_s voc_json_t;
-
-voc_json_t *voc_json_create(void); /* NULL: no memory */
-void voc_json_free(voc_json_t *json);
-
 /*
- * The event as it stands in the journal: all of its line up to "received".
- * The end, which holds the sequence number, is known once it is appended:
- * voc_json_seal() writes it.  *id gets the event's id.
- * received: milliseconds since the epoch.  Returns the bytes written, 0 where
- * OpenSSL fails.
+ * The event as it stands in the journal: its line but for the end, which
+ * tells of its record.  *id gets the event's id.  Returns the bytes written,
+ * 0 where OpenSSL fails.
  */
 size_t voc_json_event_size(const voc_event_t *event);
-size_t voc_json_event(char *out, const voc_event_t *event, voc_json_t *json,
-                      uint64_t received, char id[VOC_UUID_LEN]);
+size_t voc_json_event(char *out, const voc_event_t *event,
+                      const voc_uuid_t *uuid, char id[VOC_UUID_LEN]);
 
-/* ,"seq":"<journal id>:<number>"} with a 16-digit journal id. */
-#define VOC_JSON_SEAL_MAX (sizeof(",\"seq\":\"\"}") + 16 + 1 + 20)
-size_t voc_json_seal(char *out, voc_str_t journal_id, uint64_t number);
+/* The second written last, as most events share one; all 0 at first. */
+typedef struct {
+    uint64_t second; /* since the epoch */
+    char text[sizeof("2026-11-23T09:59:01") - 1];
+} voc_json_second_t;
+
+/*
+ * The line's end, with when the record was accepted (milliseconds since the
+ * epoch), its journal's id of 16 digits and its number.
+ */
+#define VOC_JSON_SEAL_MAX                                                    \
+    (sizeof(",\"received\":\"2026-11-23T09:59:01.234Z\",\"seq\":\"\"}") + \
+     16 + 1 + 20)
+size_t voc_json_seal(char *out, voc_json_second_t *last, uint64_t received,
+                     voc_str_t journal_id, uint64_t number);
 
 /* {"status":"accepted","id":"<id>"} */
 #define VOC_JSON_ACCEPTED_MAX 96

@@ -61,8 +61,8 @@ voc_batch_take(voc_pusher_t *p, const voc_journal_record_t *record,
     voc_pusher_passed(p, record->seq);
 
     len = record->length;
-    len += voc_json_seal(event + len, voc_journal_id(source->journal),
-                         record->seq);
+    len += voc_json_seal(event + len, &p->second, record->accepted,
+                         voc_journal_id(source->journal), record->seq);
     voc_redis_push_add(&batch->push, len);
 
     batch->last = record->seq;

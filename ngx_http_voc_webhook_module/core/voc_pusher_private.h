@@ -147,6 +147,7 @@ struct voc_pusher_s {
 
     voc_batch_t batch;
     voc_redis_buffer_t spare; /* for the next batch */
+    voc_json_second_t second;
     char cursors[VOC_PUSHER_CURSORS][VOC_JOURNAL_ID_LEN];
     unsigned ncursors;
     char *cursor_key; /* scratch */

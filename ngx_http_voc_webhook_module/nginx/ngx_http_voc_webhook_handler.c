@@ -301,8 +301,7 @@ ngx_http_voc_webhook_accept(ngx_http_voc_webhook_ctx_t *ctx)
         return ngx_http_voc_webhook_reject(ctx, VOC_JOURNAL_ERROR);
     }
 
-    len = voc_json_event(json, &ctx->event, vmcf->json,
-                         ngx_http_voc_webhook_now(), ctx->id);
+    len = voc_json_event(json, &ctx->event, vmcf->uuid, ctx->id);
     if (len == 0) {
         ngx_memzero(ctx->id, VOC_UUID_LEN);
         return ngx_http_voc_webhook_reject(ctx, VOC_JOURNAL_ERROR);

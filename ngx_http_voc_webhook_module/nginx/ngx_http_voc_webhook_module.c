@@ -106,7 +106,7 @@ ngx_http_voc_webhook_cleanup(void *data)
     ngx_http_voc_webhook_main_conf_t *vmcf = data;
 
     voc_catalogue_free(vmcf->catalogue);
-    voc_json_free(vmcf->json);
+    voc_uuid_free(vmcf->uuid);
 }
 
 
@@ -138,8 +138,8 @@ ngx_http_voc_webhook_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    vmcf->json = voc_json_create();
-    if (vmcf->json == NULL) {
+    vmcf->uuid = voc_uuid_create();
+    if (vmcf->uuid == NULL) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "SHA-1 is not available from OpenSSL");
         return NULL;

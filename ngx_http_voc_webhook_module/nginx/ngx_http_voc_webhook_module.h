@@ -115,7 +115,7 @@ typedef struct {
     ngx_array_t queues; /* of ngx_http_voc_webhook_queue_t * */
     ngx_uint_t in_use; /* a location names a queue */
     voc_catalogue_t *catalogue;
-    voc_json_t *json;
+    voc_uuid_t *uuid;
 } ngx_http_voc_webhook_main_conf_t;
 
 typedef struct {

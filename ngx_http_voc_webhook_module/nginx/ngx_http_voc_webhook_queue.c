@@ -178,9 +178,13 @@ ngx_http_voc_webhook_refuse(ngx_http_voc_webhook_ctx_t *ctx,
 static ngx_uint_t
 ngx_http_voc_webhook_queue_ended(ngx_http_voc_webhook_queue_t *queue)
 {
+    if (!ngx_exiting || queue->journal.len) {
+        return 0;
+    }
+
     ngx_memory_barrier();
 
-    return ngx_exiting && queue->journal.len == 0 && *queue->store->seat == 0;
+    return *queue->store->seat == 0;
 }
 
 

@@ -11,7 +11,7 @@
 #define BLOCKS_MAX 4
 
 static voc_catalogue_t *catalogue;
-static voc_json_t *writer;
+static voc_uuid_t *uuid;
 
 /* ---- one reading ------------------------------------------------------ */
 
@@ -41,12 +41,13 @@ reading_json(reading_t *r, uint64_t received)
     size_t size = voc_json_event_size(&r->event);
     char *exact = fuzz_alloc(size), seal[VOC_JSON_SEAL_MAX];
     static const voc_str_t journal = voc_str("0123456789abcdef");
+    static voc_json_second_t second;
     size_t len;
 
-    r->len = voc_json_event(exact, &r->event, writer, received, r->id);
+    r->len = voc_json_event(exact, &r->event, uuid, r->id);
     must(r->len > 0 && r->len <= size);
 
-    len = voc_json_seal(seal, journal, received);
+    len = voc_json_seal(seal, &second, received, journal, received);
     must(len <= sizeof(seal));
     r->json = fuzz_alloc(r->len + len);
     memcpy(r->json, exact, r->len);
@@ -446,8 +447,8 @@ init(void)
 
     if (catalogue == NULL) {
         catalogue = voc_catalogue_create(&error);
-        writer = voc_json_create();
-        must(catalogue != NULL && writer != NULL);
+        uuid = voc_uuid_create();
+        must(catalogue != NULL && uuid != NULL);
     }
 }
 

@@ -189,7 +189,9 @@ model_text(const model_item_t *item)
     }
 
     n = model_payload(text, item->seq);
-    n += (size_t)sprintf(text + n, ",\"seq\":\"%.16s:%" PRIu64 "\"}",
+    n += (size_t)sprintf(text + n,
+                         ",\"received\":\"1970-01-01T00:00:00.000Z\","
+                         "\"seq\":\"%.16s:%" PRIu64 "\"}",
                          strrchr(item->of->key, ':') + 1, item->seq);
     return (voc_str_t){text, n};
 }

@@ -94,6 +94,28 @@ payload_write(char *out, uint32_t append, uint32_t length)
     return length;
 }
 
+uint64_t
+append_time(uint32_t append)
+{
+    return 1700000000000 + append;
+}
+
+size_t
+event_write(char *out, uint32_t append)
+{
+    const append_t *a = &sim.appends[append];
+    time_t seconds = (time_t)(append_time(append) / 1000);
+    size_t n = payload_write(out, append, a->length);
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    n += strftime(out + n, EVENT_MAX - n,
+                  ",\"received\":\"%Y-%m-%dT%H:%M:%S", &tm);
+    return n + (size_t)sprintf(out + n, ".%03uZ\",\"seq\":\"%s:",
+                               (unsigned)(append_time(append) % 1000),
+                               sim.stores[a->store].id);
+}
+
 uint32_t
 oracle_append(int store, uint32_t length)
 {
@@ -302,13 +324,13 @@ oracle_point(voc_point_e point, voc_journal_t *journal)
 /* ---- Redis ---------------------------------------------------------------
  */
 
-/* {payload},"seq":"<id>:<number>"}: the append's, and its number. */
+/* An event; the append's number, and its own. */
 static uint32_t
 oracle_parse(const char *item, size_t len, int s, uint64_t *seq)
 {
-    char want[32 * 1024 + 64];
+    char want[EVENT_MAX];
     const append_t *a;
-    size_t n, tail;
+    size_t tail;
     uint32_t append;
 
     if (len < PAYLOAD_MIN || memcmp(item, "{\"n\":\"", 6) != 0) {
@@ -326,9 +348,7 @@ oracle_parse(const char *item, size_t len, int s, uint64_t *seq)
              a->store);
     }
 
-    n = payload_write(want, append, a->length);
-    tail = n + (size_t)sprintf(want + n,
-                               ",\"seq\":\"%s:", sim.stores[a->store].id);
+    tail = event_write(want, append);
     if (len < tail + 3 || memcmp(item, want, tail) != 0 ||
         memcmp(item + len - 2, "\"}", 2) != 0) {
         fail("event %u is not pushed as it was accepted: %.60s", append,

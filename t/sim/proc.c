@@ -348,8 +348,7 @@ do_append(void *data)
     p->data = copy;
 
     this_append = n;
-    rc =
-        voc_journal_append(p->journal, copy, length, 1700000000000 + n, &seq);
+    rc = voc_journal_append(p->journal, copy, length, append_time(n), &seq);
     oracle_returned(n, rc, seq);
     this_append = 0;
 

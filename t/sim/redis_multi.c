@@ -14,7 +14,6 @@ static size_t
 list_last(const conn_t *c, char *out)
 {
     const redis_t *r = &sim.redis;
-    const append_t *a;
     uint32_t n;
     size_t len;
 
@@ -23,16 +22,15 @@ list_last(const conn_t *c, char *out)
     }
 
     n = r->list[r->state.nlist - 1];
-    a = &sim.appends[n];
-    len = payload_write(out, n, a->length);
-    return len + (size_t)sprintf(out + len, ",\"seq\":\"%s:%" PRIu64 "\"}",
-                                 sim.stores[a->store].id, a->seq);
+    len = event_write(out, n);
+    return len +
+           (size_t)sprintf(out + len, "%" PRIu64 "\"}", sim.appends[n].seq);
 }
 
 int
 list_ends_with(const exec_t *x, const char *item, size_t len)
 {
-    char last[PAYLOAD_MAX + 64];
+    char last[EVENT_MAX];
     unsigned i = x->kept + 1;
 
     if (x->kept > 0) {

@@ -31,6 +31,7 @@
 
 #define PAYLOAD_MIN 24          /* bytes: {"n":12345678,"p":"..." */
 #define PAYLOAD_MAX (32 * 1024) /* room; none is as large */
+#define EVENT_MAX   (PAYLOAD_MAX + 128)
 
 /* ---- what can go wrong; a run has some of it, each at its own rate ------
  */
@@ -356,6 +357,9 @@ void oracle_stopped(void);
 const char *append_name(uint32_t n);
 int append_held(const append_t *a);
 size_t payload_write(char *out, uint32_t append, uint32_t length);
+uint64_t append_time(uint32_t append); /* ms since the epoch */
+/* As it has to be on the list, up to its number; out holds EVENT_MAX. */
+size_t event_write(char *out, uint32_t append);
 
 /* redis.c */
 int redis_serve(conn_t *c);   /* one command; 0: none is complete */

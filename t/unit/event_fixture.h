@@ -23,7 +23,6 @@
 typedef struct {
     voc_catalogue_t *catalogue;
     voc_uuid_t *uuid;
-    voc_json_t *json;
     void *blocks[BLOCKS_MAX];
     unsigned nblocks;
     int left; /* allocations until memory ends; -1: it does not */
@@ -62,10 +61,9 @@ fixture_setup(void **state)
 
     f->catalogue = voc_catalogue_create(&error);
     f->uuid = voc_uuid_create();
-    f->json = voc_json_create();
     f->left = -1;
     *state = f;
-    return f->catalogue == NULL || f->uuid == NULL || f->json == NULL;
+    return f->catalogue == NULL || f->uuid == NULL;
 }
 
 static inline int
@@ -76,7 +74,6 @@ fixture_teardown(void **state)
     fixture_clear(f);
     voc_catalogue_free(f->catalogue);
     voc_uuid_free(f->uuid);
-    voc_json_free(f->json);
     free(f);
     return 0;
 }

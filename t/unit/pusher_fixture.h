@@ -269,7 +269,7 @@ static inline voc_journal_rc
 world_append(voc_journal_t *journal, const char *payload, size_t len)
 {
     uint64_t seq;
-    size_t size = len + 64;
+    size_t size = len + 128;
     char *event;
     voc_journal_rc rc;
 
@@ -277,8 +277,10 @@ world_append(voc_journal_t *journal, const char *payload, size_t len)
     if (rc == VOC_JOURNAL_OK) {
         event = malloc(size);
         assert_non_null(event);
-        snprintf(event, size, "%.*s,\"seq\":\"%.16s:%" PRIu64 "\"}", (int)len,
-                 payload, voc_journal_id(journal).data, seq);
+        snprintf(event, size,
+                 "%.*s,\"received\":\"2023-11-14T22:13:20.000Z\","
+                 "\"seq\":\"%.16s:%" PRIu64 "\"}",
+                 (int)len, payload, voc_journal_id(journal).data, seq);
         world_expect(event);
         free(event);
     }
