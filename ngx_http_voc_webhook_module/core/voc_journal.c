@@ -134,6 +134,7 @@ voc_journal_new(const char *path, voc_error_t *error)
 
     journal->fd = -1;
     journal->sync_fd = -1;
+    atomic_store(&journal->mapped, UINT64_MAX);
     pthread_mutex_init(&journal->sync_lock, NULL);
 
     journal->shared =

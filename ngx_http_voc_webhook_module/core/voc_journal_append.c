@@ -163,6 +163,7 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
 
     if (rc == VOC_JOURNAL_OK) {
         *seq = header.seq;
+        voc_journal_map(journal, header.offset + voc_record_size(length));
     }
 
     return rc;

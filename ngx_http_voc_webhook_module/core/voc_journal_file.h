@@ -127,6 +127,8 @@ struct voc_journal_s {
     /* fdatasync(): one thread of this process at a time */
     pthread_mutex_t sync_lock;
     uint64_t unmapped; /* offset; what is behind it was unmapped in its turn */
+    _Atomic uint64_t mapped; /* offset, up to which pages are mapped ahead;
+                                UINT64_MAX: each as it is come to */
     int sync_fd;
     pid_t sync_pid; /* whose sync_fd it is */
 
@@ -243,6 +245,14 @@ uint64_t voc_record_find(const voc_journal_t *journal, uint64_t place,
 /* Takes fd over.  OK with *journal, else nothing is left. */
 voc_journal_rc voc_journal_open(const char *path, int fd,
                                 voc_journal_t **journal, voc_error_t *error);
+
+/* ---- voc_journal_pages.c ---- */
+
+/* Before a sync: what this process has appended, where that is much. */
+void voc_journal_unmap(voc_journal_t *journal);
+
+/* Behind an append up to offset: where many come, what they will take. */
+void voc_journal_map(voc_journal_t *journal, uint64_t offset);
 
 /* ---- voc_journal_create.c ---- */
 

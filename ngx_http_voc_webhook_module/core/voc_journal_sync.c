@@ -3,13 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "voc_journal_file.h"
-
-#define VOC_SYNC_UNMAP (1024 * 1024) /* bytes of ring that are worth a call */
 
 static voc_journal_rc
 voc_sync_failed(const voc_journal_t *journal, int number, voc_error_t *error)
@@ -62,45 +59,6 @@ voc_sync_fd(voc_journal_t *journal)
     return journal->sync_fd;
 }
 
-/* Pages of the ring, which stay as they are in the kernel's cache. */
-static void
-voc_sync_unmap_ring(const voc_journal_t *journal, uint64_t start, uint64_t len)
-{
-    uint64_t place = start % journal->size;
-    uint64_t first = journal->size - place < len ? journal->size - place : len;
-
-    /* advice: where it is not taken all works as well */
-    (void)madvise(journal->ring + place, first, MADV_DONTNEED);
-    if (first < len) {
-        (void)madvise(journal->ring, len - first, MADV_DONTNEED);
-    }
-}
-
-/*
- * A mapped page that goes to the disk is protected against writes first, and
- * the next lap's write to it is a fault that ends that again.  To map it anew
- * costs less than half of that, and an unmapped one needs no protection.  So
- * what was appended since the last time is unmapped, but for the head's page.
- */
-static void
-voc_sync_unmap(voc_journal_t *journal)
-{
-    uint64_t end = voc_journal_head(journal).end;
-
-    end -= end % VOC_FILE_PAGE;
-
-    if (end < journal->unmapped + VOC_SYNC_UNMAP) {
-        return;
-    }
-
-    if (end - journal->unmapped > journal->size) {
-        journal->unmapped = end - journal->size;
-    }
-
-    voc_sync_unmap_ring(journal, journal->unmapped, end - journal->unmapped);
-    journal->unmapped = end;
-}
-
 static void
 voc_sync_locked(voc_journal_t *journal)
 {
@@ -131,7 +89,7 @@ voc_journal_sync(voc_journal_t *journal, uint64_t *synced, voc_error_t *error)
     if (journal->fd != -1 && !journal->readonly) {
         /* Who waited here finds its records synced by the one before. */
         pthread_mutex_lock(&journal->sync_lock);
-        voc_sync_unmap(journal);
+        voc_journal_unmap(journal);
         voc_sync_locked(journal);
         pthread_mutex_unlock(&journal->sync_lock);
     }
