@@ -79,12 +79,48 @@ sub other_requests {
         $get->($uri) ne $uri;
     } 200 .. 500;
     is $wrong, 0, 'texts of any size';
+
+    # nginx's buffer for the header has 1k, then there is another.
+    $wrong = grep {
+        my $uri = "/text/$_";
+        $get->($uri, headers => ['X-Filler' => 'x' x $_]) ne $uri
+            || $_ % 100 == 0 && !$event->();
+    } map { $_ * 20 } 10 .. 150;
+    is $wrong, 0, 'headers of any size';
     is $client->request(GET => '/none')->{status}, 204, 'nothing';
     is length $get->('/slow'), 200, 'an answer that is held back';
     ok $event->(), 'an event behind it';
     is $client->post('/voc')->{status}, 400, 'what is no event';
     is $client->request('GET', '/voc', version => '1.0')->{status}, 405,
         'the last one';
+    return;
+}
+
+# Of the worker, but for what is a file's.
+sub memory {
+    my ($pid) = $nginx->workers;
+    return slurp("/proc/$pid/smaps_rollup") =~ /^Anonymous: +(\d+) kB/m && $1;
+}
+
+sub many_connections {
+    my $connect = sub {
+        my $client = client(0);
+        my $good = grep { $client->post(target())->{status} == 200 } 1 .. 2;
+        $client->close;
+        return $good == 2;
+    };
+
+    my $bad = grep { !$connect->() } 1 .. 200;
+    wait_for { pushed() == $n };
+    my $before = memory();
+    $bad += grep { !$connect->() } 1 .. 1_500;
+    wait_for { pushed() == $n };
+    is $bad, 0, 'events over connections of their own';
+SKIP: {
+        skip 'what is freed is kept to find mistakes', 1
+            if $ENV{VOC_VALGRIND} || $ENV{VOC_PRELOAD};
+        cmp_ok memory() - $before, '<', 1_000, 'nothing is left of these';
+    }
     return;
 }
 
@@ -197,6 +233,7 @@ for (['plain', 0], ['TLS', 1]) {
     subtest "$name: a sender that is slow" => sub { slow_reader($tls) };
 }
 
+subtest 'many connections' => \&many_connections;
 subtest 'TLS 1.2: the last answer' => sub { last_answer(0x0303, 0) };
 subtest 'TLS 1.3: the last answer' => sub { last_answer(0x0304, 1) };
 

@@ -60,6 +60,46 @@ ngx_http_voc_webhook_send_chain(ngx_connection_t *c, ngx_chain_t *in,
 }
 
 
+static void
+ngx_http_voc_webhook_free_buffer(void *data)
+{
+    ngx_free(data);
+}
+
+
+/*
+ * Between two requests nginx gives the buffer of the request's header back to
+ * malloc(), where it was too large for the connection's pool, as 1k is.  Taken
+ * off the pool's list of these it stays, until the connection ends.
+ */
+
+static ngx_int_t
+ngx_http_voc_webhook_keep_buffer(ngx_connection_t *c)
+{
+    ngx_pool_large_t *large;
+    ngx_pool_cleanup_t *cln;
+
+    for (large = c->pool->large; large; large = large->next) {
+
+        if (large->alloc && large->alloc == c->buffer->start) {
+
+            cln = ngx_pool_cleanup_add(c->pool, 0);
+            if (cln == NULL) {
+                return NGX_ERROR;
+            }
+
+            cln->handler = ngx_http_voc_webhook_free_buffer;
+            cln->data = large->alloc;
+
+            large->alloc = NULL;
+            break;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
 ngx_int_t
 ngx_http_voc_webhook_tune(ngx_http_request_t *r)
 {
@@ -71,6 +111,10 @@ ngx_http_voc_webhook_tune(ngx_http_request_t *r)
 
     if (r != r->main || r->http_version > NGX_HTTP_VERSION_11) {
         return NGX_OK;
+    }
+
+    if (r->keepalive && ngx_http_voc_webhook_keep_buffer(c) != NGX_OK) {
+        return NGX_ERROR;
     }
 
 #if (NGX_HTTP_SSL)
