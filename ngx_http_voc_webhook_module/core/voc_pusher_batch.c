@@ -153,13 +153,16 @@ voc_pusher_rate(voc_pusher_t *p, unsigned events)
     return p->rate;
 }
 
-/* It is other work, as handshakes, that is held up by each batch. */
+/*
+ * It is other work, as handshakes, that is held up by each batch.  Few batches
+ * hold nothing up, and a short moment without the CPU also looks like work.
+ */
 static int
 voc_pusher_busy(voc_pusher_t *p, uint64_t rate)
 {
     unsigned busy = p->ops.busy(p->ctx);
 
-    return busy >= VOC_PUSHER_TAKEN &&
+    return busy >= VOC_PUSHER_TAKEN && rate * VOC_PUSHER_SELDOM >= 1000 &&
            rate * 100 < VOC_PUSHER_SOME * 1000 * (uint64_t)busy;
 }
 

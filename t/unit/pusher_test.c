@@ -567,6 +567,27 @@ the_busy_gather(void **state)
     assert_gathers(2 * VOC_PUSHER_FEW, VOC_PUSHER_GATHER_BUSY);
 }
 
+/* Where few events come, others are not held up by them, whatever they do. */
+static void
+few_events_do_not_gather(void **state)
+{
+    unsigned i;
+
+    (void)state;
+    world_directory();
+    world_start(SMALL_RING);
+    world_settle();
+    w.busy = 100;
+
+    for (i = 0; i < 3 * VOC_PUSHER_RECENT; i++) {
+        w.now += VOC_PUSHER_SELDOM + 1;
+        assert_goes(1);
+    }
+
+    world_rate(1);
+    assert_gathers(1, VOC_PUSHER_GATHER_BUSY);
+}
+
 int
 main(void)
 {
@@ -592,6 +613,7 @@ main(void)
         test(few_events_gather),
         test(many_events_gather),
         test(the_busy_gather),
+        test(few_events_do_not_gather),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
