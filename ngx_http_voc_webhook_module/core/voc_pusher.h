@@ -27,7 +27,7 @@
 #define VOC_PUSHER_GATHER_MANY 3  /* ms */
 #define VOC_PUSHER_TAKEN       30 /* percent of a CPU, */
 #define VOC_PUSHER_SOME        12 /* below so many a ms of that, */
-#define VOC_PUSHER_SELDOM      2  /* but one in so many ms at least: */
+#define VOC_PUSHER_SELDOM      1  /* but one in so many ms at least: */
 #define VOC_PUSHER_GATHER_BUSY 32 /* ms */
 #define VOC_PUSHER_RECENT      8  /* ms at least */
 

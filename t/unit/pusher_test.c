@@ -584,7 +584,7 @@ few_events_do_not_gather(void **state)
         assert_goes(1);
     }
 
-    world_rate(1);
+    world_rate(VOC_PUSHER_SOME / 2 - 1);
     assert_gathers(1, VOC_PUSHER_GATHER_BUSY);
 }
 
