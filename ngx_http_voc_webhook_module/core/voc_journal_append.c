@@ -6,8 +6,6 @@
 #include "voc_guard.h"
 #include "voc_journal_file.h"
 
-#define VOC_APPEND_PREFETCH 512 /* bytes: what most records take */
-
 static const char voc_no_mark[VOC_RECORD_MARK];
 
 /*
@@ -83,8 +81,8 @@ voc_append_prefetch(const voc_journal_t *journal, uint64_t place)
 {
     uint64_t i;
 
-    if (journal->size - place >= VOC_APPEND_PREFETCH) {
-        for (i = 0; i < VOC_APPEND_PREFETCH; i += 64) {
+    if (journal->size - place >= VOC_RECORD_MOST) {
+        for (i = 0; i < VOC_RECORD_MOST; i += 64) {
             __builtin_prefetch(journal->ring + place + i, 1);
         }
     }

@@ -79,6 +79,7 @@ _Static_assert(sizeof(voc_file_record_t) == 40, "record");
 #define VOC_RECORD_SEQ_END (1ULL << 63) /* so that counting never wraps */
 #define VOC_RECORD_HEADER sizeof(voc_file_record_t)
 #define VOC_RECORD_MARK   offsetof(voc_file_record_t, seq) /* magic and crc */
+#define VOC_RECORD_MOST   512 /* bytes that few records take more than */
 
 /* A position: the last record's number, and the offset behind it. */
 typedef struct {

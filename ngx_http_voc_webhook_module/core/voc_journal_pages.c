@@ -15,7 +15,6 @@
 
 #define VOC_PAGES_MANY  (1024 * 1024) /* bytes between syncs: worth it */
 #define VOC_PAGES_AHEAD (64 * 1024)   /* bytes mapped at once */
-#define VOC_PAGES_NEAR  512           /* bytes: what most records take */
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -67,7 +66,7 @@ voc_journal_map(voc_journal_t *journal, uint64_t offset)
 {
     uint64_t mapped = atomic_load(&journal->mapped);
 
-    if (offset + VOC_PAGES_NEAR <= mapped) {
+    if (offset + VOC_RECORD_MOST <= mapped) {
         return;
     }
 
