@@ -134,7 +134,6 @@ voc_journal_new(const char *path, voc_error_t *error)
 
     journal->fd = -1;
     journal->sync_fd = -1;
-    atomic_store(&journal->mapped, UINT64_MAX);
     pthread_mutex_init(&journal->sync_lock, NULL);
 
     journal->shared =
@@ -170,13 +169,10 @@ voc_journal_set_id(voc_journal_t *journal, const char *id)
 void
 voc_journal_set_size(voc_journal_t *journal, uint64_t size)
 {
-    uint64_t quarter = size / 4 - VOC_RECORD_HEADER;
-
     journal->size = size;
-    journal->have = size;
-    journal->payload_max = quarter < VOC_JOURNAL_PAYLOAD_MAX
-                               ? quarter
-                               : VOC_JOURNAL_PAYLOAD_MAX;
+    journal->ring.size = size;
+    journal->ring.have = size;
+    journal->payload_max = voc_payload_max(size);
 }
 
 void
@@ -185,6 +181,7 @@ voc_journal_detach(voc_journal_t *journal)
     journal->readonly = 1;
 
     if (journal->map != NULL) {
+        voc_window_unmap(journal);
         munmap(journal->map, journal->map_size);
         journal->map = NULL;
     }
@@ -303,6 +300,10 @@ voc_journal_take_over(voc_journal_t *journal)
     voc_position_t tail = voc_journal_tail(journal);
 
     pthread_mutex_consistent(&journal->shared->mutex);
+
+    if (atomic_load(&journal->shared->moved) > head.end) {
+        atomic_store(&journal->shared->moved, head.end);
+    }
 
     if (tail.seq > head.seq || tail.end > head.end ||
         head.end - tail.end > journal->size || head.end % 8 != 0) {
@@ -425,6 +426,7 @@ voc_journal_retain(voc_journal_t *journal, const voc_journal_record_t *record)
 {
     voc_position_t tail = {record->seq - 1, record->offset};
     voc_file_record_t header;
+    uint64_t cost = 0;
     voc_journal_rc rc;
 
     rc = voc_journal_lock(journal);
@@ -435,9 +437,8 @@ voc_journal_retain(voc_journal_t *journal, const voc_journal_record_t *record)
     /* The head has written up to one lap behind itself, no further. */
     if (record->seq == 0 ||
         record->offset + journal->size < voc_journal_head(journal).end ||
-        !voc_record_header(journal, record->offset % journal->size, &header) ||
-        header.offset != record->offset || header.seq != record->seq ||
-        !voc_record_load(journal, &header, NULL)) {
+        !voc_record_at(journal, record->offset, NULL, 0, &header, &cost) ||
+        header.seq != record->seq) {
         rc = VOC_JOURNAL_EMPTY;
 
     } else if (record->seq <= voc_journal_tail(journal).seq) {

@@ -109,7 +109,8 @@ int voc_journal_must_wake(voc_journal_t *journal);
 /*
  * fdatasync(); all records up to *synced were appended before it began.
  * Blocks on the disk; any thread.  The first failure is final: from then on
- * appends return FAILED.  Nothing is done where all is synced already.
+ * appends return FAILED.  Nothing is done where all is synced already.  OK,
+ * BUSY as an append (try again) or FAILED, with *error.
  */
 voc_journal_rc voc_journal_sync(voc_journal_t *journal, uint64_t *synced,
                                 voc_error_t *error);

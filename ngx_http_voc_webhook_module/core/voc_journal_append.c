@@ -8,25 +8,28 @@
 
 static const char voc_no_mark[VOC_RECORD_MARK];
 
+static char *
+voc_append_at(const voc_journal_t *journal, uint64_t offset)
+{
+    return journal->window.bytes + offset % journal->window.size;
+}
+
 /*
- * Where the next record goes.  A process that died may have left a whole
- * record at head, unpublished, with the number that is given out next: where
- * head is skipped, that record must not be there to be found.
+ * A process that died may have left a whole record where the head is,
+ * unpublished, with the number that is given out next.  Where the next record
+ * goes elsewhere, that one must not be there to be found.
  */
 static int
-voc_append_skip(voc_journal_t *journal, uint64_t place)
+voc_append_clear(voc_journal_t *journal, uint64_t offset)
 {
-    if (journal->size - place < VOC_RECORD_HEADER) {
-        return 0;
-    }
-
-    if (voc_journal_copy(journal, journal->ring + place, voc_no_mark,
+    if (voc_journal_copy(journal, voc_append_at(journal, offset), voc_no_mark,
                          VOC_RECORD_MARK) == -1) {
-        return -1;
+        return EIO;
     }
 
-    voc_point(VOC_POINT_SKIPPED, journal);
-    return 0;
+    return journal->fd == -1 ? 0
+                             : voc_ring_write(journal, offset, voc_no_mark,
+                                              VOC_RECORD_MARK);
 }
 
 /*
@@ -54,38 +57,82 @@ voc_append_store(voc_journal_t *journal, char *to,
 }
 
 static int
-voc_append_write(voc_journal_t *journal, uint64_t place,
-                 voc_file_record_t *header, const void *payload)
+voc_append_window(voc_journal_t *journal, const voc_file_record_t *header,
+                  const void *payload)
 {
     voc_guard_t guard;
 
-    header->crc = voc_crc32c(voc_record_crc(journal->seed, header), payload,
-                             header->length);
-
     if (voc_guard_enter(&guard) == -1) {
-        return -1;
+        return EIO;
     }
 
-    voc_append_store(journal, journal->ring + place, header, payload);
+    voc_append_store(journal, voc_append_at(journal, header->offset), header,
+                     payload);
     voc_guard_leave();
 
     return 0;
 }
 
-/*
- * The ring is larger than the CPU's cache, so its lines have to come from
- * memory; those of the next record can come while there is none.
- */
-static void
-voc_append_prefetch(const voc_journal_t *journal, uint64_t place)
+/* Too large for the window: to the ring at once, in the same order. */
+static int
+voc_append_ring(voc_journal_t *journal, const voc_file_record_t *header,
+                const void *payload)
 {
-    uint64_t i;
+    const char *bytes = (const char *)header;
+    uint64_t at = header->offset;
+    int rc;
 
-    if (journal->size - place >= VOC_RECORD_MOST) {
-        for (i = 0; i < VOC_RECORD_MOST; i += 64) {
-            __builtin_prefetch(journal->ring + place + i, 1);
-        }
+    if ((rc = voc_append_clear(journal, at)) != 0 ||
+        (rc = voc_ring_write(journal, at + VOC_RECORD_HEADER, payload,
+                             header->length)) != 0) {
+        return rc;
     }
+    voc_point(VOC_POINT_PAYLOAD, journal);
+
+    rc = voc_ring_write(journal, at + VOC_RECORD_MARK, bytes + VOC_RECORD_MARK,
+                        VOC_RECORD_HEADER - VOC_RECORD_MARK);
+    if (rc != 0) {
+        return rc;
+    }
+    voc_point(VOC_POINT_HEADER, journal);
+
+    rc = voc_ring_write(journal, at, bytes, VOC_RECORD_MARK);
+    if (rc == 0) {
+        atomic_store(&journal->shared->moved,
+                     at + voc_record_size(header->length));
+    }
+
+    return rc;
+}
+
+/* At most a quarter of the window is not in the ring yet, or one record. */
+static int
+voc_append_write(voc_journal_t *journal, voc_position_t head,
+                 voc_file_record_t *header, const void *payload)
+{
+    uint64_t window = journal->window.size;
+    uint64_t need = voc_record_size(header->length);
+    int rc = 0;
+
+    header->crc = voc_crc32c(voc_record_crc(journal->seed, header), payload,
+                             header->length);
+
+    if (header->offset + need - atomic_load(&journal->shared->moved) >
+        window / 4) {
+        rc = voc_window_move(journal);
+    }
+
+    if (rc == 0 && header->offset - head.end >= VOC_RECORD_HEADER) {
+        rc = voc_append_clear(journal, head.end);
+        voc_point(VOC_POINT_SKIPPED, journal);
+    }
+
+    if (rc == 0) {
+        rc = need > window / 2 ? voc_append_ring(journal, header, payload)
+                               : voc_append_window(journal, header, payload);
+    }
+
+    return rc;
 }
 
 static voc_journal_rc
@@ -96,28 +143,21 @@ voc_append_locked(voc_journal_t *journal, voc_file_record_t *header,
     voc_position_t head = voc_journal_head(journal);
     voc_position_t tail = voc_journal_tail(journal);
     uint64_t need = voc_record_size(header->length);
-    uint64_t place = head.end % journal->size, skipped = 0;
-
-    if (journal->size - place < need) {
-        skipped = journal->size - place;
-    }
+    int rc;
 
     header->seq = head.seq + 1;
-    header->offset = head.end + skipped;
+    header->offset = head.end;
+    if (journal->size - head.end % journal->size < need) {
+        header->offset = voc_next_lap(journal, head.end);
+    }
 
     if (header->offset + need - tail.end > journal->size) {
         return VOC_JOURNAL_FULL;
     }
 
-    if (skipped != 0) {
-        if (voc_append_skip(journal, place) == -1) {
-            return voc_journal_fail(journal, EIO);
-        }
-        place = 0;
-    }
-
-    if (voc_append_write(journal, place, header, payload) == -1) {
-        return voc_journal_fail(journal, EIO);
+    rc = voc_append_write(journal, head, header, payload);
+    if (rc != 0) {
+        return voc_journal_fail(journal, rc);
     }
 
     atomic_store_explicit(&shared->end[header->seq & 1],
@@ -126,7 +166,6 @@ voc_append_locked(voc_journal_t *journal, voc_file_record_t *header,
     atomic_store_explicit(&shared->seq, header->seq, memory_order_release);
     voc_point(VOC_POINT_PUBLISHED, journal);
 
-    voc_append_prefetch(journal, place + need);
     return VOC_JOURNAL_OK;
 }
 
@@ -161,7 +200,6 @@ voc_journal_append(voc_journal_t *journal, const void *payload, size_t length,
 
     if (rc == VOC_JOURNAL_OK) {
         *seq = header.seq;
-        voc_journal_map(journal, header.offset + voc_record_size(length));
     }
 
     return rc;

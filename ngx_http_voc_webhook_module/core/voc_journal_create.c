@@ -143,7 +143,8 @@ typedef struct {
     const voc_journal_options_t *options;
     voc_error_t *error;
     int directory;
-    uint64_t size;
+    uint64_t size;   /* of the ring, bytes */
+    uint64_t window; /* bytes */
     uint64_t generation;
     char id[VOC_JOURNAL_ID_LEN + 1];
     char name[VOC_FILE_NAME_LEN + 1];
@@ -229,6 +230,7 @@ voc_create_header(voc_create_t *create)
     header.version = VOC_FILE_VERSION;
     header.byte_order = VOC_FILE_BYTE_ORDER;
     header.header_size = VOC_FILE_RING;
+    header.window = (uint32_t)create->window;
     header.size = create->size;
     memcpy(header.id, create->id, VOC_JOURNAL_ID_LEN);
     header.generation = create->generation;
@@ -254,7 +256,7 @@ voc_create_header(voc_create_t *create)
 static int
 voc_create_allocate(voc_create_t *create)
 {
-    uint64_t size = VOC_FILE_RING + create->size;
+    uint64_t size = VOC_FILE_RING + create->size + create->window;
     struct rlimit limit;
     char what[64];
     int rc;
@@ -276,22 +278,21 @@ voc_create_allocate(voc_create_t *create)
 }
 
 /*
- * The ring's pages are written once.  Else the first append to a page would
- * have the file system turn an unwritten block into a written one, which may
- * wait for its own journal, under our lock.
+ * All pages are written once.  Else the first write to a page would have the
+ * file system turn an unwritten block into a written one, which may wait for
+ * its own journal, under our lock.
  */
 static int
 voc_create_touch(voc_create_t *create)
 {
     static const char zeros[64 * 1024];
-    uint64_t done = 0;
+    uint64_t size = create->size + create->window, done = 0;
     ssize_t n;
 
-    while (done < create->size) {
+    while (done < size) {
         n = pwrite(create->fd, zeros,
-                   create->size - done < sizeof(zeros)
-                       ? (size_t)(create->size - done)
-                       : sizeof(zeros),
+                   size - done < sizeof(zeros) ? (size_t)(size - done)
+                                               : sizeof(zeros),
                    (off_t)(VOC_FILE_RING + done));
 
         if (n == -1 && errno == EINTR) {
@@ -423,9 +424,20 @@ voc_create_mapped(voc_create_t *create, const char *path)
     voc_journal_set_size(journal, create->size);
     journal->map = map;
     journal->map_size = start + create->size;
-    journal->ring = (char *)map + start;
+    journal->file_size = start + create->size + create->window;
+    journal->ring.bytes = (char *)map + start;
+    journal->window = journal->ring;
     journal->phase = VOC_RECOVER_DONE;
     atomic_store(&journal->shared->turn, 1);
+
+    if (create->fd != -1 && voc_window_map(journal, create->fd, create->window,
+                                           PROT_READ | PROT_WRITE) == -1) {
+        voc_journal_error(create->error, errno,
+                          "cannot map the window of journal \"%s\"", path);
+        voc_journal_close(journal);
+        return NULL;
+    }
+
     return journal;
 }
 
@@ -485,6 +497,7 @@ voc_journal_create(const voc_journal_options_t *options, voc_error_t *error)
 
     create.size = (options->size + VOC_FILE_PAGE - 1) / VOC_FILE_PAGE *
                   VOC_FILE_PAGE;
+    create.window = voc_window_size(create.size);
 
     if (options->directory != NULL) {
         return voc_create_in_directory(&create);

@@ -2,12 +2,12 @@
  * Private to voc_journal*.c and their tests: what stands on the disk, and
  * what is shared in memory.
  *
- *   0          4096        8192                              8192 + size
- *   +-----------+-----------+--------------------------------------+
- *   | header    | slot slot | ring                                 |
- *   +-----------+-----------+--------------------------------------+
- *    once, at    tail, by    records, by every worker
- *    creation    turns
+ *   0          4096        8192                   8192 + size
+ *   +-----------+-----------+--------------------------+----------+
+ *   | header    | slot slot | ring                     | window   |
+ *   +-----------+-----------+--------------------------+----------+
+ *    once, at    tail, by    records, moved here from   the last
+ *    creation    turns       the window, many at once   records
  *
  *   a record, 8-byte aligned, never split at the ring's end:
  *   +-------+-------+-------+--------+----------+--------+------+---------+
@@ -40,8 +40,8 @@ typedef struct {
     uint32_t version;
     uint32_t byte_order;
     uint32_t header_size; /* where the ring starts */
-    uint32_t reserved;
-    uint64_t size; /* of the ring, bytes */
+    uint32_t window;      /* bytes */
+    uint64_t size;        /* of the ring, bytes */
     char id[VOC_JOURNAL_ID_LEN];
     uint64_t generation;
     uint64_t created; /* milliseconds since the epoch */
@@ -79,7 +79,6 @@ _Static_assert(sizeof(voc_file_record_t) == 40, "record");
 #define VOC_RECORD_SEQ_END (1ULL << 63) /* so that counting never wraps */
 #define VOC_RECORD_HEADER sizeof(voc_file_record_t)
 #define VOC_RECORD_MARK   offsetof(voc_file_record_t, seq) /* magic and crc */
-#define VOC_RECORD_MOST   512 /* bytes that few records take more than */
 
 /* A position: the last record's number, and the offset behind it. */
 typedef struct {
@@ -97,6 +96,7 @@ typedef struct {
 
     _Alignas(64) _Atomic uint64_t seq; /* the head's: the published word */
     _Atomic uint64_t end[2];           /* the head's offset: end[seq & 1] */
+    _Atomic uint64_t moved; /* offset, up to which the ring has all records */
 
     _Alignas(64) _Atomic uint64_t turn; /* the tail's published word */
     _Atomic uint64_t tail_seq[2];       /* both: [turn & 1] */
@@ -109,39 +109,49 @@ typedef struct {
     _Atomic int followed;        /* another journal came in its place */
 } voc_journal_shared_t;
 
+/*
+ * Mapped, with records in it: each stands at its offset modulo the size, and
+ * ends before have.
+ */
+typedef struct {
+    char *bytes;
+    uint64_t size;
+    uint64_t have; /* of its bytes are there to be read */
+} voc_area_t;
+
 struct voc_journal_s {
     voc_journal_shared_t *shared;
     voc_journal_t *previous; /* that this one follows; NULL: none */
-    void *map;       /* the file, or the ring in memory */
+    void *map;       /* the file but for its window, or the ring in memory */
     size_t map_size; /* bytes */
-    char *ring;
+    voc_area_t ring;
+    voc_area_t window;    /* where records are appended; may be the ring */
     uint64_t size;        /* of the ring */
-    uint64_t have;        /* of the ring's bytes are there to be read */
+    uint64_t file_size;   /* as it was made */
     uint64_t payload_max; /* bytes */
     uint32_t seed;        /* of every CRC: the id's */
     int fd;               /* holds the lock; -1: in memory */
-    int stuck;            /* the last wait for the lock was in vain */
+    _Atomic int stuck;    /* the last wait for the lock was in vain */
     int readonly;         /* left behind: the file is never written */
     char id[VOC_JOURNAL_ID_LEN + 1];
     char *path; /* "" in memory */
 
     /* fdatasync(): one thread of this process at a time */
     pthread_mutex_t sync_lock;
-    uint64_t unmapped; /* offset; what is behind it was unmapped in its turn */
-    _Atomic uint64_t mapped; /* offset, up to which pages are mapped ahead;
-                                UINT64_MAX: each as it is come to */
     int sync_fd;
     pid_t sync_pid; /* whose sync_fd it is */
 
     /* recovery */
     int phase;
-    uint64_t scanned;     /* bytes of ring */
+    uint64_t scanned;     /* bytes of the area */
     voc_position_t found; /* the highest record so far */
     uint64_t found_at;    /* its offset */
 };
 
 enum {
     VOC_RECOVER_RING,
+    VOC_RECOVER_WINDOW,
+    VOC_RECOVER_MOVED,
     VOC_RECOVER_END,
     VOC_RECOVER_TAIL,
     VOC_RECOVER_DONE
@@ -151,6 +161,7 @@ enum {
 
 typedef enum {
     VOC_POINT_LOCKED,    /* append: the lock is ours, */
+    VOC_POINT_MOVED,     /* ... or a sync: the ring has what is published, */
     VOC_POINT_SKIPPED,   /* ... the ring's end is given up, */
     VOC_POINT_PAYLOAD,   /* ... the payload is copied, */
     VOC_POINT_HEADER,    /* ... the header but magic and crc, */
@@ -199,7 +210,7 @@ voc_position_t voc_journal_head(const voc_journal_t *journal);
 voc_position_t voc_journal_tail(const voc_journal_t *journal);
 void voc_journal_set_tail(voc_journal_t *journal, voc_position_t tail);
 
-/* From or to the ring; 0, or -1 where the file does not hold. */
+/* From or to an area; 0, or -1 where the file does not hold. */
 int voc_journal_copy(const voc_journal_t *journal, void *to, const void *from,
                      size_t size);
 
@@ -212,6 +223,16 @@ voc_record_size(uint64_t length)
     return (VOC_RECORD_HEADER + length + 7) & ~7ULL;
 }
 
+/* Bytes of payload at most, for a ring of size bytes. */
+static inline uint64_t
+voc_payload_max(uint64_t size)
+{
+    uint64_t quarter = size / 4 - VOC_RECORD_HEADER;
+
+    return quarter < VOC_JOURNAL_PAYLOAD_MAX ? quarter
+                                             : VOC_JOURNAL_PAYLOAD_MAX;
+}
+
 /* The start of the next lap. */
 static inline uint64_t
 voc_next_lap(const voc_journal_t *journal, uint64_t offset)
@@ -219,41 +240,62 @@ voc_next_lap(const voc_journal_t *journal, uint64_t offset)
     return offset - offset % journal->size + journal->size;
 }
 
+/* ---- voc_journal_window.c ---- */
+
+/* Bytes of window, for a ring of size bytes. */
+uint64_t voc_window_size(uint64_t size);
+
+/* Maps that of the file; 0, or -1 with errno. */
+int voc_window_map(voc_journal_t *journal, int fd, uint64_t size, int prot);
+
+/* From here on the ring is the window. */
+void voc_window_unmap(voc_journal_t *journal);
+
+/*
+ * All that is published, to the ring; under the lock.  The window is written
+ * over only behind this, so the ring has a record before the window loses
+ * it.  0 or errno.
+ */
+int voc_window_move(voc_journal_t *journal);
+
+/* To the file, within one lap; 0 or errno. */
+int voc_ring_write(const voc_journal_t *journal, uint64_t offset,
+                   const void *bytes, uint64_t size);
+
 /* ---- voc_journal_read.c ---- */
 
 uint32_t voc_record_crc(uint32_t seed, const voc_file_record_t *header);
 
 /*
- * The header of what may be a record at place (bytes into the ring): 1 where
+ * The header of what may be a record at place (bytes into the area): 1 where
  * it looks like one that belongs there; its payload is not looked at.
  */
-int voc_record_header(const voc_journal_t *journal, uint64_t place,
-                      voc_file_record_t *header);
+int voc_record_header(const voc_journal_t *journal, const voc_area_t *area,
+                      uint64_t place, voc_file_record_t *header);
 
 /*
  * Copies its payload into buffer, or nowhere (NULL), and says whether header
  * and payload are a record: 1 or 0.
  */
-int voc_record_load(const voc_journal_t *journal,
+int voc_record_load(const voc_journal_t *journal, const voc_area_t *area,
                     const voc_file_record_t *header, void *buffer);
 
+/*
+ * The record at exactly this offset: 1, its payload in buffer unless it is
+ * longer than size, or 0.  *cost: grows by the bytes read.
+ */
+int voc_record_at(const voc_journal_t *journal, uint64_t offset, void *buffer,
+                  size_t size, voc_file_record_t *header, uint64_t *cost);
+
 /* The first place before limit where a record's magic stands, or limit. */
-uint64_t voc_record_find(const voc_journal_t *journal, uint64_t place,
-                         uint64_t limit);
+uint64_t voc_record_find(const voc_journal_t *journal, const voc_area_t *area,
+                         uint64_t place, uint64_t limit);
 
 /* ---- voc_journal_recover.c ---- */
 
 /* Takes fd over.  OK with *journal, else nothing is left. */
 voc_journal_rc voc_journal_open(const char *path, int fd,
                                 voc_journal_t **journal, voc_error_t *error);
-
-/* ---- voc_journal_pages.c ---- */
-
-/* Before a sync: what this process has appended, where that is much. */
-void voc_journal_unmap(voc_journal_t *journal);
-
-/* Behind an append up to offset: where many come, what they will take. */
-void voc_journal_map(voc_journal_t *journal, uint64_t offset);
 
 /* ---- voc_journal_create.c ---- */
 

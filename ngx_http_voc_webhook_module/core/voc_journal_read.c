@@ -14,30 +14,29 @@ voc_record_crc(uint32_t seed, const voc_file_record_t *header)
 }
 
 int
-voc_record_header(const voc_journal_t *journal, uint64_t place,
-                  voc_file_record_t *header)
+voc_record_header(const voc_journal_t *journal, const voc_area_t *area,
+                  uint64_t place, voc_file_record_t *header)
 {
-    if (place >= journal->have ||
-        journal->have - place < VOC_RECORD_HEADER ||
-        voc_journal_copy(journal, header, journal->ring + place,
+    if (place >= area->have || area->have - place < VOC_RECORD_HEADER ||
+        voc_journal_copy(journal, header, area->bytes + place,
                          VOC_RECORD_HEADER) == -1) {
         return 0;
     }
 
     return header->magic == VOC_RECORD_MAGIC &&
-           header->offset % journal->size == place && header->seq != 0 &&
+           header->offset % area->size == place && header->seq != 0 &&
            header->seq < VOC_RECORD_SEQ_END &&
            header->kind == VOC_RECORD_EVENT &&
            header->length <= journal->payload_max &&
-           voc_record_size(header->length) <= journal->have - place;
+           voc_record_size(header->length) <= area->have - place;
 }
 
 int
-voc_record_load(const voc_journal_t *journal, const voc_file_record_t *header,
-                void *buffer)
+voc_record_load(const voc_journal_t *journal, const voc_area_t *area,
+                const voc_file_record_t *header, void *buffer)
 {
     const char *from =
-        journal->ring + header->offset % journal->size + VOC_RECORD_HEADER;
+        area->bytes + header->offset % area->size + VOC_RECORD_HEADER;
     uint32_t crc = voc_record_crc(journal->seed, header);
     size_t left = header->length, size;
     char part[VOC_FILE_PAGE];
@@ -60,24 +59,25 @@ voc_record_load(const voc_journal_t *journal, const voc_file_record_t *header,
 }
 
 uint64_t
-voc_record_find(const voc_journal_t *journal, uint64_t place, uint64_t limit)
+voc_record_find(const voc_journal_t *journal, const voc_area_t *area,
+                uint64_t place, uint64_t limit)
 {
     uint32_t magic, words[VOC_FILE_PAGE / sizeof(uint32_t)];
     uint64_t size, i;
 
     magic = VOC_RECORD_MAGIC;
 
-    for (; place < limit && place < journal->have; place += size) {
+    for (; place < limit && place < area->have; place += size) {
         size = VOC_FILE_PAGE - place % VOC_FILE_PAGE;
         if (size > limit - place) {
             size = limit - place;
         }
-        if (size > journal->have - place) {
-            size = journal->have - place;
+        if (size > area->have - place) {
+            size = area->have - place;
         }
 
         /* A page that cannot be read holds no record. */
-        if (voc_journal_copy(journal, words, journal->ring + place, size) ==
+        if (voc_journal_copy(journal, words, area->bytes + place, size) ==
             -1) {
             continue;
         }
@@ -90,6 +90,34 @@ voc_record_find(const voc_journal_t *journal, uint64_t place, uint64_t limit)
     }
 
     return limit;
+}
+
+/*
+ * In the window, or, where that has it no more, in the ring: it has it before
+ * the window loses it.
+ */
+int
+voc_record_at(const voc_journal_t *journal, uint64_t offset, void *buffer,
+              size_t size, voc_file_record_t *header, uint64_t *cost)
+{
+    const voc_area_t *areas[2] = {&journal->window, &journal->ring};
+    int i, fits;
+
+    for (i = 0; i < 2; i++) {
+        if (voc_record_header(journal, areas[i], offset % areas[i]->size,
+                              header) &&
+            header->offset == offset) {
+            fits = header->length <= size;
+            *cost += voc_record_size(header->length);
+            if (voc_record_load(journal, areas[i], header,
+                                fits ? buffer : NULL)) {
+                return 1;
+            }
+        }
+        atomic_thread_fence(memory_order_acquire);
+    }
+
+    return 0;
 }
 
 /* ---- where to start ----------------------------------------------------- */
@@ -151,21 +179,16 @@ static voc_journal_rc
 voc_read_at(voc_journal_reader_t *reader, uint64_t offset, void *buffer,
             size_t size, voc_journal_record_t *record)
 {
-    voc_journal_t *journal = reader->journal;
     voc_file_record_t header;
-    int fits;
+    uint64_t cost = 0;
 
-    if (!voc_record_header(journal, offset % journal->size, &header) ||
-        header.offset != offset || header.seq != reader->next) {
+    if (!voc_record_at(reader->journal, offset, buffer, size, &header,
+                       &cost) ||
+        header.seq != reader->next) {
         return VOC_JOURNAL_EMPTY;
     }
 
-    fits = header.length <= size;
-    if (!voc_record_load(journal, &header, fits ? buffer : NULL)) {
-        return VOC_JOURNAL_EMPTY;
-    }
-
-    return voc_read_found(reader, &header, record, fits);
+    return voc_read_found(reader, &header, record, header.length <= size);
 }
 
 static voc_journal_rc
@@ -198,29 +221,54 @@ voc_read_candidate(voc_journal_reader_t *reader, voc_position_t head,
                    void *buffer, size_t size, voc_journal_record_t *record,
                    uint64_t *cost)
 {
-    voc_journal_t *journal = reader->journal;
     voc_file_record_t header;
-    int wanted, fits;
 
     *cost = 8;
 
-    if (voc_record_header(journal, reader->offset % journal->size, &header) &&
-        header.offset == reader->offset) {
-        *cost = voc_record_size(header.length);
-        wanted = header.seq >= reader->next && header.seq <= head.seq;
-        fits = wanted && header.length <= size;
-
-        if (voc_record_load(journal, &header, fits ? buffer : NULL)) {
-            if (wanted) {
-                return voc_read_found(reader, &header, record, fits);
-            }
-            reader->offset += *cost;
-            return VOC_JOURNAL_EMPTY;
-        }
+    if (!voc_record_at(reader->journal, reader->offset, buffer, size, &header,
+                       cost)) {
+        reader->offset += 8;
+        return VOC_JOURNAL_EMPTY;
     }
 
-    reader->offset += 8;
+    if (header.seq >= reader->next && header.seq <= head.seq) {
+        return voc_read_found(reader, &header, record, header.length <= size);
+    }
+
+    reader->offset += voc_record_size(header.length);
     return VOC_JOURNAL_EMPTY;
+}
+
+/*
+ * The offset of the next magic from offset on, or limit, or where it went on
+ * to look in vain.
+ */
+static uint64_t
+voc_read_find(const voc_journal_t *journal, uint64_t offset, uint64_t limit)
+{
+    const voc_area_t *area;
+    uint64_t moved, place, n;
+
+    do {
+        moved = atomic_load(&journal->shared->moved);
+        area = offset < moved ? &journal->ring : &journal->window;
+        place = offset % area->size;
+        n = limit - offset;
+        if (n > area->size - place) {
+            n = area->size - place;
+        }
+        if (offset < moved && n > moved - offset) {
+            n = moved - offset;
+        }
+
+        n = voc_record_find(journal, area, place, place + n) - place;
+        atomic_thread_fence(memory_order_acquire);
+
+        /* the window may have been written over since it was chosen */
+    } while (offset >= moved &&
+             atomic_load(&journal->shared->moved) > offset);
+
+    return offset + n;
 }
 
 /* At most a slice: OK, SMALL, AGAIN, or EMPTY at the head. */
@@ -229,7 +277,7 @@ voc_read_scan(voc_journal_reader_t *reader, voc_position_t head, void *buffer,
               size_t size, voc_journal_record_t *record)
 {
     voc_journal_t *journal = reader->journal;
-    uint64_t spent = 0, cost, place, limit, found;
+    uint64_t spent = 0, cost, limit, found;
     voc_journal_rc rc;
 
     /* What stood a lap behind the head is overwritten. */
@@ -243,18 +291,14 @@ voc_read_scan(voc_journal_reader_t *reader, voc_position_t head, void *buffer,
             return VOC_JOURNAL_AGAIN;
         }
 
-        place = reader->offset % journal->size;
-        limit = place + (VOC_JOURNAL_SLICE - spent);
-        if (limit > journal->size) {
-            limit = journal->size;
-        }
-        if (limit - place > head.end - reader->offset) {
-            limit = place + (head.end - reader->offset);
+        limit = reader->offset + (VOC_JOURNAL_SLICE - spent);
+        if (limit > head.end) {
+            limit = head.end;
         }
 
-        found = voc_record_find(journal, place, limit);
-        reader->offset += found - place;
-        spent += found - place;
+        found = voc_read_find(journal, reader->offset, limit);
+        spent += found - reader->offset;
+        reader->offset = found;
 
         if (found < limit) {
             rc = voc_read_candidate(reader, head, buffer, size, record, &cost);

@@ -39,6 +39,7 @@ voc_header_problem(const voc_file_header_t *header)
         header->size < VOC_JOURNAL_SIZE_MIN ||
         header->size > VOC_JOURNAL_SIZE_MAX ||
         header->size % VOC_FILE_PAGE != 0 ||
+        header->window % VOC_FILE_PAGE != 0 || header->window > header->size ||
         strspn(header->id, "0123456789abcdef") < VOC_JOURNAL_ID_LEN) {
         return "has impossible values in its header";
     }
@@ -47,19 +48,26 @@ voc_header_problem(const voc_file_header_t *header)
 }
 
 static voc_journal_rc
-voc_open_map(voc_journal_t *journal, uint64_t size, voc_error_t *error)
+voc_open_map(voc_journal_t *journal, uint64_t size, uint64_t window,
+             voc_error_t *error)
 {
-    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, journal->fd, 0);
+    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, journal->fd, 0);
 
-    if (map == MAP_FAILED) {
+    if (map != MAP_FAILED) {
+        journal->map = map;
+        journal->map_size = size;
+        journal->ring.bytes = (char *)map + VOC_FILE_RING;
+        journal->window = journal->ring;
+    }
+
+    if (map == MAP_FAILED ||
+        (window != 0 && voc_window_map(journal, journal->fd, window,
+                                       PROT_READ) == -1)) {
         voc_journal_error(error, errno, "cannot map journal \"%s\"",
                           journal->path);
         return VOC_JOURNAL_FAILED;
     }
 
-    journal->map = map;
-    journal->map_size = size;
-    journal->ring = (char *)map + VOC_FILE_RING;
     return VOC_JOURNAL_OK;
 }
 
@@ -107,12 +115,13 @@ voc_open_file(voc_journal_t *journal, voc_error_t *error)
     voc_journal_set_size(journal, header.size);
 
     size = VOC_FILE_RING + header.size;
+    journal->file_size = size + header.window;
     if ((uint64_t)st.st_size < size) {
         size = (uint64_t)st.st_size;
-        journal->have = (size - VOC_FILE_RING) & ~7ULL;
+        journal->ring.have = (size - VOC_FILE_RING) & ~7ULL;
     }
 
-    return voc_open_map(journal, size, error);
+    return voc_open_map(journal, size, header.window, error);
 }
 
 voc_journal_rc
@@ -160,40 +169,75 @@ voc_journal_inspect(const char *path, voc_journal_t **journal,
 /* ---- recovering --------------------------------------------------------- */
 
 /*
- * A record stands at place.  The highest number is the head; of two with the
- * same number the later one was never published (voc_append_skip()).
+ * The highest number is the head.  Of two with the same number the later one
+ * was never published (voc_append_clear()); of two at the same offset that of
+ * the ring, which is looked at first.
  */
-static void
+static voc_journal_rc
 voc_recover_found(voc_journal_t *journal, const voc_file_record_t *header)
 {
     if (header->seq > journal->found.seq ||
         (header->seq == journal->found.seq &&
-         header->offset < journal->found_at)) {
+         header->offset <= journal->found_at)) {
         journal->found.seq = header->seq;
         journal->found.end =
             header->offset + voc_record_size(header->length);
         journal->found_at = header->offset;
     }
+
+    return VOC_JOURNAL_OK;
 }
 
-/* All of the ring as it lies there, whichever lap a record is of. */
+/*
+ * What the window has goes to its place in the ring, as this process sees
+ * it: the file stays as it is.  Where the ring may be of a later lap it is
+ * newer.
+ */
 static voc_journal_rc
-voc_recover_ring(voc_journal_t *journal)
+voc_recover_moved(voc_journal_t *journal, const voc_file_record_t *header)
+{
+    const voc_area_t *window = &journal->window, *ring = &journal->ring;
+    uint64_t need = voc_record_size(header->length);
+    uint64_t place = header->offset % ring->size;
+    uint64_t page = place - place % VOC_FILE_PAGE;
+
+    if (header->offset + ring->size < journal->found.end ||
+        header->offset + need > journal->found.end || place > ring->have ||
+        need > ring->have - place) {
+        return VOC_JOURNAL_OK;
+    }
+
+    if (mprotect(ring->bytes + page, place + need - page,
+                 PROT_READ | PROT_WRITE) == -1) {
+        return VOC_JOURNAL_FAILED;
+    }
+
+    (void)voc_journal_copy(journal, ring->bytes + place,
+                           window->bytes + header->offset % window->size,
+                           need);
+    return VOC_JOURNAL_OK;
+}
+
+/* Each record of an area as it lies there, whichever lap it is of. */
+static voc_journal_rc
+voc_recover_area(voc_journal_t *journal, const voc_area_t *area, uint64_t end,
+                 voc_journal_rc (*each)(voc_journal_t *journal,
+                                        const voc_file_record_t *header))
 {
     uint64_t spent = 0, place, limit, cost;
     voc_file_record_t header;
 
-    while (journal->scanned < journal->have) {
+    while (journal->scanned < end) {
         if (spent >= VOC_JOURNAL_SLICE) {
             return VOC_JOURNAL_AGAIN;
         }
 
         limit = journal->scanned + (VOC_JOURNAL_SLICE - spent);
-        if (limit > journal->have) {
-            limit = journal->have;
+        if (limit > end) {
+            limit = end;
         }
 
-        place = voc_record_find(journal, journal->scanned, limit);
+        place = voc_record_find(journal, area, journal->scanned, limit);
         spent += place - journal->scanned;
         journal->scanned = place;
         if (place == limit) {
@@ -202,16 +246,19 @@ voc_recover_ring(voc_journal_t *journal)
 
         cost = 8;
         journal->scanned += 8;
-        if (voc_record_header(journal, place, &header)) {
+        if (voc_record_header(journal, area, place, &header)) {
             cost = voc_record_size(header.length);
-            if (voc_record_load(journal, &header, NULL)) {
-                voc_recover_found(journal, &header);
+            if (voc_record_load(journal, area, &header, NULL)) {
+                if (each(journal, &header) != VOC_JOURNAL_OK) {
+                    return VOC_JOURNAL_FAILED;
+                }
                 journal->scanned = place + cost;
             }
         }
         spent += cost;
     }
 
+    journal->scanned = 0;
     return VOC_JOURNAL_OK;
 }
 
@@ -222,16 +269,15 @@ voc_recover_ring(voc_journal_t *journal)
  * was never finished neither magic nor crc.
  */
 static int
-voc_recover_damaged(const voc_journal_t *journal, uint64_t offset,
-                    voc_file_record_t *header)
+voc_recover_damaged(const voc_journal_t *journal, const voc_area_t *area,
+                    uint64_t offset, voc_file_record_t *header)
 {
-    uint64_t place = offset % journal->size;
+    uint64_t place = offset % area->size;
     int valid, known;
 
-    if (offset + VOC_RECORD_HEADER - journal->found_at > journal->size ||
-        place >= journal->have ||
-        journal->have - place < VOC_RECORD_HEADER ||
-        voc_journal_copy(journal, header, journal->ring + place,
+    if (offset + VOC_RECORD_HEADER - journal->found_at > area->size ||
+        place >= area->have || area->have - place < VOC_RECORD_HEADER ||
+        voc_journal_copy(journal, header, area->bytes + place,
                          VOC_RECORD_HEADER) == -1) {
         return 0;
     }
@@ -240,11 +286,29 @@ voc_recover_damaged(const voc_journal_t *journal, uint64_t offset,
             (header->offset == offset);
     valid = header->offset == offset &&
             header->length <= journal->payload_max &&
-            voc_record_size(header->length) <= journal->have - place &&
-            voc_record_load(journal, header, NULL);
+            voc_record_size(header->length) <= area->have - place &&
+            voc_record_load(journal, area, header, NULL);
 
     return header->magic == VOC_RECORD_MAGIC ? known > 0 && !valid
                                              : known == 2 && valid;
+}
+
+/* Such a one at the offset, or at the start of the next lap: its offset. */
+static int
+voc_recover_next(const voc_journal_t *journal, uint64_t *offset,
+                 voc_file_record_t *header)
+{
+    const voc_area_t *window = &journal->window, *ring = &journal->ring;
+    uint64_t lap = voc_next_lap(journal, *offset);
+
+    if (voc_recover_damaged(journal, window, *offset, header) ||
+        voc_recover_damaged(journal, ring, *offset, header)) {
+        return 1;
+    }
+
+    *offset = lap;
+    return voc_recover_damaged(journal, window, lap, header) ||
+           voc_recover_damaged(journal, ring, lap, header);
 }
 
 /*
@@ -261,11 +325,8 @@ voc_recover_end(voc_journal_t *journal)
 
     for (spent = 0; spent < VOC_JOURNAL_SLICE; spent += size) {
         offset = found->end;
-        if (!voc_recover_damaged(journal, offset, &header)) {
-            offset = voc_next_lap(journal, offset);
-            if (!voc_recover_damaged(journal, offset, &header)) {
-                return VOC_JOURNAL_OK;
-            }
+        if (!voc_recover_next(journal, &offset, &header)) {
+            return VOC_JOURNAL_OK;
         }
 
         /* a length that cannot be leads nowhere */
@@ -368,7 +429,26 @@ voc_journal_recover(voc_journal_t *journal)
 
     switch (journal->phase) {
     case VOC_RECOVER_RING:
-        rc = voc_recover_ring(journal);
+        rc = voc_recover_area(journal, &journal->ring, journal->ring.have,
+                              voc_recover_found);
+        if (rc != VOC_JOURNAL_OK) {
+            return rc;
+        }
+        journal->phase = VOC_RECOVER_WINDOW;
+        /* fall through */
+
+    case VOC_RECOVER_WINDOW:
+        rc = voc_recover_area(journal, &journal->window, journal->window.size,
+                              voc_recover_found);
+        if (rc != VOC_JOURNAL_OK) {
+            return rc;
+        }
+        journal->phase = VOC_RECOVER_MOVED;
+        /* fall through */
+
+    case VOC_RECOVER_MOVED:
+        rc = voc_recover_area(journal, &journal->window, journal->window.size,
+                              voc_recover_moved);
         if (rc != VOC_JOURNAL_OK) {
             return rc;
         }
@@ -385,7 +465,7 @@ voc_journal_recover(voc_journal_t *journal)
                      journal->found.end);
         atomic_store(&shared->seq, journal->found.seq);
 
-        journal->scanned = 0;
+        voc_window_unmap(journal);
         journal->phase = VOC_RECOVER_TAIL;
         if (voc_recover_tail(journal, &tail)) {
             break;

@@ -59,21 +59,44 @@ voc_sync_fd(voc_journal_t *journal)
     return journal->sync_fd;
 }
 
-static void
+/* What is on the disk must be in the ring: the window is written over. */
+static voc_journal_rc
+voc_sync_move(voc_journal_t *journal, uint64_t *seq)
+{
+    voc_journal_rc rc = voc_journal_lock(journal);
+    int number;
+
+    if (rc != VOC_JOURNAL_OK) {
+        return rc;
+    }
+
+    *seq = voc_journal_head(journal).seq;
+    number = voc_window_move(journal);
+    voc_journal_unlock(journal);
+
+    return number == 0 ? VOC_JOURNAL_OK : voc_journal_fail(journal, number);
+}
+
+static voc_journal_rc
 voc_sync_locked(voc_journal_t *journal)
 {
     voc_journal_shared_t *shared = journal->shared;
-    uint64_t seq = atomic_load(&shared->seq), synced;
+    uint64_t seq = atomic_load(&shared->seq);
+    uint64_t synced = atomic_load(&shared->synced);
+    voc_journal_rc rc;
 
-    if (atomic_load(&shared->failed) != 0 ||
-        (synced = atomic_load(&shared->synced)) >= seq) {
-        return;
+    if (atomic_load(&shared->failed) != 0 || synced >= seq) {
+        return VOC_JOURNAL_OK;
+    }
+
+    rc = voc_sync_move(journal, &seq);
+    if (rc != VOC_JOURNAL_OK) {
+        return rc;
     }
 
     while (fdatasync(voc_sync_fd(journal)) == -1) {
         if (errno != EINTR) {
-            voc_journal_fail(journal, errno);
-            return;
+            return voc_journal_fail(journal, errno);
         }
     }
 
@@ -81,20 +104,27 @@ voc_sync_locked(voc_journal_t *journal)
            !atomic_compare_exchange_weak(&shared->synced, &synced, seq)) {
         /* another process was there first; synced is its number now */
     }
+
+    return VOC_JOURNAL_OK;
 }
 
 voc_journal_rc
 voc_journal_sync(voc_journal_t *journal, uint64_t *synced, voc_error_t *error)
 {
+    voc_journal_rc rc = VOC_JOURNAL_OK;
+
     if (journal->fd != -1 && !journal->readonly) {
         /* Who waited here finds its records synced by the one before. */
         pthread_mutex_lock(&journal->sync_lock);
-        voc_journal_unmap(journal);
-        voc_sync_locked(journal);
+        rc = voc_sync_locked(journal);
         pthread_mutex_unlock(&journal->sync_lock);
     }
 
     *synced = voc_journal_synced(journal);
+    if (rc == VOC_JOURNAL_BUSY) {
+        return rc;
+    }
+
     return voc_sync_failed(journal, atomic_load(&journal->shared->failed),
                            error);
 }
@@ -120,7 +150,7 @@ voc_journal_check(voc_journal_t *journal, voc_error_t *error)
             number = errno;
         } else if (st.st_nlink == 0) {
             number = ENOENT;
-        } else if ((uint64_t)st.st_size < VOC_FILE_RING + journal->size) {
+        } else if ((uint64_t)st.st_size < journal->file_size) {
             number = ENODATA;
         }
     }

@@ -315,6 +315,16 @@ ngx_http_voc_webhook_answer_waiting(ngx_http_voc_webhook_queue_t *queue,
 
 
 static void
+ngx_http_voc_webhook_sync_later(ngx_http_voc_webhook_queue_t *queue)
+{
+    if (!queue->sync_timer.timer_set) {
+        queue->sync_timer.cancelable = ngx_queue_empty(&queue->waiting);
+        ngx_add_timer(&queue->sync_timer, 100);
+    }
+}
+
+
+static void
 ngx_http_voc_webhook_sync_done(ngx_event_t *ev)
 {
     ngx_connection_t *dumb;
@@ -338,6 +348,11 @@ ngx_http_voc_webhook_sync_done(ngx_event_t *ev)
 
     ctx = queue->sync_task->ctx;
     queue->syncing = 0;
+
+    if (ctx->rc == VOC_JOURNAL_BUSY) {
+        ngx_http_voc_webhook_sync_later(queue);
+        return;
+    }
 
     if (ctx->rc != VOC_JOURNAL_OK) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
@@ -404,13 +419,9 @@ ngx_http_voc_webhook_sync(ngx_http_voc_webhook_queue_t *queue)
         || ngx_thread_task_post(queue->thread_pool, queue->sync_task)
            != NGX_OK)
     {
-        /* the thread pool's queue is full, it has said so: try again soon */
+        /* the thread pool's queue is full, it has said so */
 
-        if (!queue->sync_timer.timer_set) {
-            queue->sync_timer.cancelable = ngx_queue_empty(&queue->waiting);
-            ngx_add_timer(&queue->sync_timer, 100);
-        }
-
+        ngx_http_voc_webhook_sync_later(queue);
         return;
     }
 

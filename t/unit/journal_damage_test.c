@@ -5,7 +5,7 @@
 static void
 test_damaged_middle(void **state)
 {
-    voc_journal_t *journal = filled(10, 1024, 0);
+    voc_journal_t *journal = settled(filled(10, 1024, 0));
     voc_journal_reader_t reader;
     voc_journal_record_t record;
 
@@ -30,7 +30,7 @@ test_damaged_middle(void **state)
 static void
 test_every_byte_counts(void **state)
 {
-    voc_journal_t *journal = filled(3, 64, 0);
+    voc_journal_t *journal = settled(filled(3, 64, 0));
     const char *path = voc_journal_path(journal);
     voc_journal_reader_t reader;
     voc_journal_record_t record;
@@ -50,7 +50,7 @@ test_every_byte_counts(void **state)
 static void
 test_damaged_end(void **state)
 {
-    voc_journal_t *journal = filled(5, 1024, 0);
+    voc_journal_t *journal = settled(filled(5, 1024, 0));
     const char *path = voc_journal_path(journal);
     voc_journal_reader_t reader;
     voc_journal_record_t record;
@@ -101,7 +101,7 @@ test_left_behind_end(void **state)
     uint64_t place;
 
     (void)state;
-    left_behind(3, 64, 0, path);
+    left_behind_settled(3, 64, 0, path);
     expect_cut(path, 3, 3);
     for (place = 128; place < 192; place++) {
         flip(path, place);
@@ -129,6 +129,7 @@ test_left_behind_next_lap(void **state)
     for (i = 0; i < 4; i++) {
         append(journal, 1024);
     }
+    settled(journal);
     snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
     voc_journal_close(journal);
 
@@ -151,7 +152,7 @@ test_left_behind_unfinished(void **state)
     char path[1024], payload[24];
 
     (void)state;
-    left_behind(3, 64, 0, path);
+    left_behind_settled(3, 64, 0, path);
     fill(payload, sizeof(payload), 4);
     poke(path, VOC_FILE_RING + 192 + VOC_RECORD_HEADER, payload,
          sizeof(payload));
@@ -241,7 +242,7 @@ test_slices(void **state)
 static void
 test_retain_damaged(void **state)
 {
-    voc_journal_t *journal = filled(4, 1024, 4);
+    voc_journal_t *journal = settled(filled(4, 1024, 4));
     voc_journal_record_t second, third;
     voc_journal_reader_t reader;
 
@@ -264,7 +265,7 @@ test_retain_damaged(void **state)
 static void
 test_unknown_kind(void **state)
 {
-    voc_journal_t *journal = filled(3, 64, 0);
+    voc_journal_t *journal = settled(filled(3, 64, 0));
     const char *path = voc_journal_path(journal);
     voc_journal_reader_t reader;
     voc_journal_record_t record;

@@ -197,6 +197,15 @@ peek(const char *path, uint64_t offset, void *data, size_t size)
     close(fd);
 }
 
+/* Leaves all records to the ring: the window is empty. */
+static inline voc_journal_t *
+settled(voc_journal_t *journal)
+{
+    assert_int_equal(voc_window_move(journal), 0);
+    memset(journal->window.bytes, 0, journal->window.size);
+    return journal;
+}
+
 /* Flips a bit of the byte at this place of the ring. */
 static inline void
 flip(const char *path, uint64_t place)
@@ -258,6 +267,16 @@ static inline void
 left_behind(uint64_t n, uint64_t size, uint64_t acked, char path[1024])
 {
     voc_journal_t *journal = filled(n, size, acked);
+
+    snprintf(path, 1024, "%s", voc_journal_path(journal));
+    voc_journal_close(journal);
+}
+
+/* The same, with nothing in its window. */
+static inline void
+left_behind_settled(uint64_t n, uint64_t size, uint64_t acked, char path[1024])
+{
+    voc_journal_t *journal = settled(filled(n, size, acked));
 
     snprintf(path, 1024, "%s", voc_journal_path(journal));
     voc_journal_close(journal);

@@ -287,7 +287,8 @@ test_owner_dead(void **state)
             if (voc_journal_lock(journal) != VOC_JOURNAL_OK) {
                 _exit(1);
             }
-            garbage = journal->ring + voc_journal_head(journal).end;
+            garbage = journal->window.bytes + voc_journal_head(journal).end %
+                                                  journal->window.size;
             memset(garbage, 0x55, 700);
             atomic_store(&journal->shared->end[(i + 1) & 1], 12345);
             atomic_store(&journal->shared

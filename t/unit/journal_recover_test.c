@@ -97,7 +97,7 @@ test_torn_end(void **state)
     char path[1024];
 
     (void)state;
-    left_behind(10, 1000, 4, path);
+    left_behind_settled(10, 1000, 4, path);
     poke(path, VOC_FILE_RING + 9400, zeros, 600);
     journal = adopt();
     expect_status(journal, 4, 10);
@@ -116,7 +116,7 @@ test_zeros_and_garbage(void **state)
     int round;
 
     (void)state;
-    left_behind(60, 1000, 10, path);
+    left_behind_settled(60, 1000, 10, path);
     for (round = 0; round < 2; round++) {
         for (i = 0; i < RING; i += sizeof(page)) {
             memset(page, 0, sizeof(page));
@@ -140,7 +140,7 @@ test_zeros_and_garbage(void **state)
 static void
 test_previous_lap(void **state)
 {
-    voc_journal_t *journal = filled(64, 1024, 64);
+    voc_journal_t *journal = settled(filled(64, 1024, 64));
     char record[1024], path[1024];
     voc_journal_reader_t reader;
     voc_journal_record_t found;
@@ -151,6 +151,7 @@ test_previous_lap(void **state)
     append(journal, 1024 - 40);
     append(journal, 1024 - 40);
     append(journal, 1024 - 40);
+    settled(journal);
     poke(path, VOC_FILE_RING + 1024, record, 1024); /* 2 over 66 */
 
     voc_journal_seek(&reader, journal, 64);
@@ -175,8 +176,8 @@ test_other_journal(void **state)
     voc_journal_reader_t reader;
 
     (void)state;
-    left_behind(3, 1000, 0, a);
-    left_behind(2, 1000, 0, b);
+    left_behind_settled(3, 1000, 0, a);
+    left_behind_settled(2, 1000, 0, b);
     peek(a, VOC_FILE_RING + 2000, record, 1000);
     poke(b, VOC_FILE_RING + 2000, record, 1000);
     unlink(a);
@@ -196,7 +197,7 @@ test_other_place(void **state)
     voc_journal_t *journal;
 
     (void)state;
-    left_behind(3, 1000, 0, path);
+    left_behind_settled(3, 1000, 0, path);
     peek(path, VOC_FILE_RING + 2000, record, 1000);
     poke(path, VOC_FILE_RING + 8000, record, 1000);
     journal = adopt();
@@ -264,7 +265,7 @@ test_slots_do_not_fit(void **state)
     uint64_t i;
 
     (void)state;
-    left_behind(40, 1000, 30, path);
+    left_behind_settled(40, 1000, 30, path);
     memset(ring, 0, sizeof(ring));
     for (i = 20; i < 40; i++) { /* the disk has only records 1 to 20 */
         poke(path, VOC_FILE_RING + i * 1000, ring, 1000);

@@ -14,7 +14,9 @@
 #define IMAGES    12 /* of a run */
 #define RECORDS   4096
 #define VERSIONS  8
-#define FILE_SIZE (VOC_FILE_RING + RING)
+#define WINDOW    (RING / 4)
+#define FILE_SIZE (VOC_FILE_RING + RING + WINDOW)
+#define MOST      (2048 + VOC_RECORD_HEADER) /* bytes of a record */
 #define SECTOR    512
 #define PAGE      4096
 
@@ -23,11 +25,13 @@ typedef enum { SYNC_ALWAYS, SYNC_SOMETIMES, SYNC_OFF, SYNC_N } sync_e;
 typedef struct {
     uint64_t offset;
     uint32_t length;
+    char bytes[MOST];
 } record_t;
 
 static struct {
     uint64_t seed, random;
     voc_journal_t *journal;
+    char *file; /* all of it, mapped */
     sync_e sync;
     int ruin; /* zeros and garbage, too: sectors are not atomic */
     record_t records[RECORDS];
@@ -63,7 +67,7 @@ remember(unsigned version)
         t.versions[version] = malloc(FILE_SIZE);
         assert_non_null(t.versions[version]);
     }
-    memcpy(t.versions[version], t.journal->map, FILE_SIZE);
+    memcpy(t.versions[version], t.file, FILE_SIZE);
 }
 
 static void
@@ -98,6 +102,8 @@ append_one(void)
     }
 
     check(seq == ++t.head);
+    memcpy(record->bytes, t.journal->window.bytes + record->offset % WINDOW,
+           VOC_RECORD_HEADER + length);
     if (t.sync == SYNC_ALWAYS && dice(3)) {
         sync_it();
     }
@@ -194,9 +200,7 @@ put_ruin(char *to, size_t size)
         break;
     default: /* another one's */
         memcpy(to,
-               (char *)t.journal->map +
-                   dice((uint32_t)(FILE_SIZE / size)) * size,
-               size);
+               t.file + dice((uint32_t)(FILE_SIZE / size)) * size, size);
         break;
     }
 }
@@ -207,8 +211,7 @@ dirty(size_t at, size_t size)
     unsigned i;
 
     for (i = 0; i < t.nversions; i++) {
-        if (memcmp(t.versions[i] + at, (char *)t.journal->map + at, size) !=
-            0) {
+        if (memcmp(t.versions[i] + at, t.file + at, size) != 0) {
             return 1;
         }
     }
@@ -221,7 +224,7 @@ put_version(size_t at, size_t size)
 {
     unsigned version = dice(t.nversions + 1);
     const char *from =
-        version == t.nversions ? t.journal->map : t.versions[version];
+        version == t.nversions ? t.file : t.versions[version];
 
     memcpy(t.image + at, from + at, size);
 }
@@ -243,7 +246,7 @@ make_image(void)
     unsigned ruin = t.ruin ? 2 + dice(10) : 0;
     size_t at, sector;
 
-    memcpy(t.image, t.journal->map, FILE_SIZE);
+    memcpy(t.image, t.file, FILE_SIZE);
 
     for (at = 0; at < FILE_SIZE; at += PAGE) {
         if (!dirty(at, PAGE)) {
@@ -276,14 +279,21 @@ make_image(void)
 /* ---- what is found --------------------------------------------------------
  */
 
+/* In the ring, or in the window. */
 static int
 is_whole(uint64_t seq)
 {
     const record_t *record = &t.records[seq];
-    size_t at = VOC_FILE_RING + record->offset % RING;
+    size_t size = VOC_RECORD_HEADER + record->length;
+    size_t place = record->offset % WINDOW, first = WINDOW - place;
+    const char *window = t.image + VOC_FILE_RING + RING;
 
-    return memcmp(t.image + at, (char *)t.journal->map + at,
-                  VOC_RECORD_HEADER + record->length) == 0;
+    first = size < first ? size : first;
+
+    return memcmp(t.image + VOC_FILE_RING + record->offset % RING,
+                  record->bytes, size) == 0 ||
+           (memcmp(window + place, record->bytes, first) == 0 &&
+            memcmp(window, record->bytes + first, size - first) == 0);
 }
 
 static voc_journal_t *
@@ -398,6 +408,9 @@ run(uint64_t seed)
     t.ruin = seed / SYNC_N % 2 == 1;
     t.head = t.synced = t.cursor = t.acked = 0;
     t.journal = create(RING);
+    assert_int_equal(t.journal->window.size, WINDOW);
+    t.file = mmap(NULL, FILE_SIZE, PROT_READ, MAP_SHARED, t.journal->fd, 0);
+    assert_true(t.file != MAP_FAILED);
     remember(0);
     t.nversions = 1;
     snprintf(path, sizeof(path), "%s/image", directory);
@@ -418,6 +431,7 @@ run(uint64_t seed)
 
     t.images += images;
     unlink(path);
+    munmap(t.file, FILE_SIZE);
     assert_int_equal(voc_journal_retire(t.journal, &error), 0);
 }
 

@@ -173,8 +173,12 @@ damage(const char *path, const unsigned *events, unsigned n)
         snprintf(text, sizeof(text), "{\"n\":%u", events[n]);
         at = memmem(data, (size_t)size, text, strlen(text));
         assert_non_null(at);
-        fseek(file, at - data, SEEK_SET);
-        fputc('X', file);
+        do { /* in the ring, and in the window */
+            fseek(file, at - data, SEEK_SET);
+            fputc('X', file);
+            at++;
+            at = memmem(at, (size_t)(data + size - at), text, strlen(text));
+        } while (at != NULL);
     }
 
     free(data);
