@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "voc_journal_file.h"
@@ -89,7 +90,14 @@ voc_window_move(voc_journal_t *journal)
     const voc_area_t *window = &journal->window;
     uint64_t end = voc_journal_head(journal).end;
     uint64_t from = atomic_load(&journal->shared->moved), to;
+    struct stat st;
     int rc;
+
+    /* A file that was cut must not grow again. */
+    if (journal->fd != -1 && fstat(journal->fd, &st) == 0 &&
+        (uint64_t)st.st_size < journal->file_size) {
+        return ENODATA;
+    }
 
     for (; journal->fd != -1 && from < end; from = to) {
         to = voc_next_lap(journal, from);

@@ -158,7 +158,7 @@ damage(unsigned of_left, fuzz_input_t *in)
     int fd;
 
     if (!of_left) {
-        w.options.journal->ring[place] ^= 0x10;
+        w.options.journal->ring.bytes[place] ^= 0x10;
     } else if ((fd = open(path, O_WRONLY)) != -1) {
         must(pwrite(fd, "", 1, (off_t)(VOC_FILE_RING + place % 512)) == 1);
         close(fd);

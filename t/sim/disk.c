@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "sim.h"
-#include "voc_guard.h"
+#include "voc_crc32c.h"
 
 #define SECTOR 512
 
@@ -41,14 +41,11 @@ disk_all_gone(int s)
     }
 }
 
-/* Of a record that stands behind the file's end. */
+/* Of a record in a window that is behind the file's end. */
 void
 disk_numbered(append_t *a)
 {
-    const store_t *store = &sim.stores[a->store];
-
-    if (store->cut &&
-        a->offset % store->size + voc_record_size(a->length) > store->have) {
+    if (sim.stores[a->store].cut) {
         append_gone(a);
     }
 }
@@ -59,14 +56,14 @@ disk_numbered(append_t *a)
 static size_t
 file_size(const store_t *store)
 {
-    return VOC_FILE_RING + store->size;
+    return VOC_FILE_RING + store->size + voc_window_size(store->size);
 }
 
 /* Of a file that was cut, what is not there is zeros. */
 static void
 take(char **image, const store_t *store, const voc_journal_t *journal)
 {
-    size_t at;
+    ssize_t n;
 
     if (*image == NULL) {
         *image = malloc(file_size(store));
@@ -75,12 +72,11 @@ take(char **image, const store_t *store, const voc_journal_t *journal)
         }
     }
 
-    for (at = 0; at < file_size(store); at += VOC_FILE_PAGE) {
-        if (voc_guard_copy(*image + at, (char *)journal->map + at,
-                           VOC_FILE_PAGE) == -1) {
-            memset(*image + at, 0, VOC_FILE_PAGE);
-        }
+    n = pread(journal->fd, *image, file_size(store), 0);
+    if (n == -1) {
+        fail("cannot read journal %s", store->path);
     }
+    memset(*image + n, 0, file_size(store) - (size_t)n);
 }
 
 /* Only where power may fail: it takes most of a run's time. */
@@ -150,10 +146,16 @@ disk_sync(proc_t *p)
         return; /* who appends while another one syncs */
     }
 
+    p->journal->stuck = store_locked(p->store);
     syncing = store->memory ? -1 : p->store;
     syncs = p;
     rc = voc_journal_sync(p->journal, &synced, &error);
     syncing = -1;
+
+    if (rc == VOC_JOURNAL_BUSY) {
+        reached("a sync that waits in vain", "");
+        return; /* whoever has the lock has stopped */
+    }
 
     if (rc == VOC_JOURNAL_FAILED) {
         if (!store->doomed) {
@@ -198,6 +200,60 @@ disk_check(const proc_t *p)
     reached("a look that finds the file", store->vanished ? "gone" : "cut");
 }
 
+/* ---- what is in a file ----------------------------------------------------
+ */
+
+static void
+read_file(const store_t *store, char *image)
+{
+    int fd = open(store->path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd == -1 ? -1 : pread(fd, image, file_size(store), 0);
+
+    if (n == -1) {
+        fail("cannot read %s", store->path);
+    }
+    close(fd);
+    memset(image + n, 0, file_size(store) - (size_t)n);
+}
+
+/* The crc of the record that stands there, which validates; 0: none does. */
+static uint32_t
+stands(const store_t *store, const char *area, uint64_t size, uint64_t offset)
+{
+    static char bytes[64 * 1024];
+    voc_file_record_t *record = (voc_file_record_t *)bytes;
+    uint64_t place = offset % size, i, n = sizeof(*record);
+    uint32_t crc;
+
+    for (i = 0; i < n && i < sizeof(bytes); i++) {
+        bytes[i] = area[(place + i) % size];
+        if (i == sizeof(*record) - 1 && record->magic == VOC_RECORD_MAGIC &&
+            record->offset == offset) {
+            n += record->length;
+        }
+    }
+
+    if (n == sizeof(*record) || n > sizeof(bytes)) {
+        return 0;
+    }
+
+    crc = voc_crc32c(voc_crc32c(0, store->id, VOC_JOURNAL_ID_LEN),
+                     &record->seq, n - offsetof(voc_file_record_t, seq));
+    return crc == record->crc ? crc : 0;
+}
+
+/* The same of the whole file: what the window has goes before the ring's. */
+static uint32_t
+found(const store_t *store, const char *image, uint64_t offset)
+{
+    uint32_t crc =
+        stands(store, image + VOC_FILE_RING + store->size,
+               voc_window_size(store->size), offset);
+
+    return crc != 0 ? crc
+                    : stands(store, image + VOC_FILE_RING, store->size, offset);
+}
+
 /* ---- a file is cut or deleted ---------------------------------------------
  */
 
@@ -223,6 +279,8 @@ disk_cut(int s)
                          : (off_t)roll(VOC_FILE_RING);
     uint64_t have;
     uint32_t n;
+    append_t *a;
+    char *image;
 
     if (roll(2)) {
         size -= size % VOC_FILE_PAGE;
@@ -242,11 +300,21 @@ disk_cut(int s)
     store->have = have;
     store->cut = 1;
     store->doomed = 1;
+
+    image = malloc(file_size(store));
+    if (image == NULL) {
+        fail("no memory");
+    }
+    read_file(store, image);
     for (n = 1; n <= sim.nappends; n++) {
-        if (sim.appends[n].store == s && sim.appends[n].seq != 0) {
-            disk_numbered(&sim.appends[n]);
+        a = &sim.appends[n];
+        if (a->store == s && a->seq != 0 &&
+            (a->offset % store->size + voc_record_size(a->length) > have ||
+             found(store, image, a->offset) == 0)) {
+            append_gone(a);
         }
     }
+    free(image);
 }
 
 static void
@@ -309,22 +377,9 @@ disk_step(void)
  * ---------------------------------------------------------
  */
 
-static void
-read_file(const store_t *store, char *image)
-{
-    int fd = open(store->path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd == -1 ? -1 : pread(fd, image, file_size(store), 0);
-
-    if (n == -1) {
-        fail("cannot read %s", store->path);
-    }
-    close(fd);
-    memset(image + n, 0, file_size(store) - (size_t)n);
-}
-
 /* What is cut stays so. */
 static void
-write_file(const store_t *store, const char *image)
+write_file(const store_t *store, char *image)
 {
     struct stat st;
     int fd = open(store->path, O_WRONLY | O_CLOEXEC);
@@ -334,6 +389,7 @@ write_file(const store_t *store, const char *image)
         fail("cannot write %s", store->path);
     }
     close(fd);
+    memset(image + st.st_size, 0, file_size(store) - (size_t)st.st_size);
 }
 
 /* 1: all of it was written since the sync, so it may never have been. */
@@ -344,6 +400,10 @@ sector_new(const store_t *store, uint64_t from, size_t at)
 
     if (at < VOC_FILE_RING) {
         return 0;
+    }
+
+    if (place >= store->size) {
+        return 1; /* the window: what is synced is in the ring */
     }
 
     logical = from - from % store->size + place;
@@ -393,16 +453,13 @@ compare(int s, const char *now, const char *image)
 {
     store_t *store = &sim.stores[s];
     append_t *a;
-    size_t at;
     uint32_t n;
 
     for (n = 1; n <= sim.nappends; n++) {
         a = &sim.appends[n];
-        at = VOC_FILE_RING + a->offset % store->size;
         if (a->store != s || a->seq == 0 || a->gone || a->fate != APPEND_OK ||
             store->written > a->offset + store->size ||
-            memcmp(now + at, image + at, VOC_RECORD_HEADER + a->length) ==
-                0) {
+            found(store, now, a->offset) == found(store, image, a->offset)) {
             continue;
         }
         if (a->seq <= store->synced) {

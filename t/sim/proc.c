@@ -38,8 +38,15 @@ journal_forked(const voc_journal_t *of)
     journal->path = strdup(of->path);
     journal->shared = mapped_again(of->shared, sizeof(*of->shared));
     journal->map = mapped_again(of->map, of->map_size);
-    journal->ring = (char *)journal->map + (of->ring - (char *)of->map);
+    journal->ring.bytes =
+        (char *)journal->map + (of->ring.bytes - (char *)of->map);
+    journal->window = journal->ring;
     journal->fd = of->fd == -1 ? -1 : dup(of->fd);
+    if (of->fd != -1 &&
+        voc_window_map(journal, journal->fd, of->window.size,
+                       PROT_READ | PROT_WRITE) == -1) {
+        fail("cannot map a window again");
+    }
     journal->sync_fd = -1;
     journal->sync_pid = 0;
     pthread_mutex_init(&journal->sync_lock, NULL);

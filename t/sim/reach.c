@@ -43,6 +43,7 @@ void
 reached_point(const char *what, voc_point_e point)
 {
     static const char *const names[] = {[VOC_POINT_LOCKED] = "LOCKED",
+                                        [VOC_POINT_MOVED] = "MOVED",
                                         [VOC_POINT_SKIPPED] = "SKIPPED",
                                         [VOC_POINT_HEADER] = "HEADER",
                                         [VOC_POINT_PAYLOAD] = "PAYLOAD",

@@ -17,7 +17,7 @@ __thread uint32_t this_append;
 static __thread task_t *self;
 static __thread char *was; /* what stood where the record goes */
 static __thread size_t was_size;
-static __thread uint64_t was_at;
+static __thread char *was_at;
 
 static void
 task_wait(sem_t *sem)
@@ -62,14 +62,15 @@ task_tear(voc_point_e point, voc_journal_t *journal)
         to = from + 1 + roll((uint32_t)(to - from));
     }
 
-    voc_guard_copy(journal->ring + was_at % journal->size + from, was + from,
-                   to - from);
+    (void)journal;
+    voc_guard_copy(was_at + from, was + from, to - from);
 }
 
 static void
 task_remember(voc_journal_t *journal)
 {
     const append_t *a = &sim.appends[this_append];
+    const voc_area_t *area;
 
     if (self->die == 0 ||
         a->offset % journal->size + voc_record_size(a->length) >
@@ -77,12 +78,12 @@ task_remember(voc_journal_t *journal)
         return;
     }
 
-    was_at = a->offset;
     was_size = voc_record_size(a->length);
+    area = was_size > journal->window.size / 2 ? &journal->ring
+                                               : &journal->window;
+    was_at = area->bytes + a->offset % area->size;
     was = malloc(was_size);
-    if (was != NULL &&
-        voc_guard_copy(was, journal->ring + was_at % journal->size,
-                       was_size) == -1) {
+    if (was != NULL && voc_guard_copy(was, was_at, was_size) == -1) {
         free(was);
         was = NULL;
     }
