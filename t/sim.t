@@ -307,7 +307,7 @@ END
     ['what died halfway is found behind a lap', 'voc_journal_append',
         replaced('rc = voc_append_clear(journal, head.end);', 'rc = 0;')],
     ['nobody looks into the window', 'voc_journal_recover',
-        replaced("journal->window.size,\n"
+        replaced("window,\n"
                 . '                              voc_recover_moved', '0,'
                 . ' voc_recover_moved')],
     ['an old window goes before the ring', 'voc_journal_recover',

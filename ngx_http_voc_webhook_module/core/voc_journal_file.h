@@ -248,6 +248,13 @@ uint64_t voc_window_size(uint64_t size);
 /* Maps that of the file; 0, or -1 with errno. */
 int voc_window_map(voc_journal_t *journal, int fd, uint64_t size, int prot);
 
+/* In memory, and where a file that was left behind has none, or no more. */
+static inline int
+voc_window_is_ring(const voc_journal_t *journal)
+{
+    return journal->window.bytes == journal->ring.bytes;
+}
+
 /* From here on the ring is the window. */
 void voc_window_unmap(voc_journal_t *journal);
 

@@ -424,6 +424,7 @@ voc_journal_rc
 voc_journal_recover(voc_journal_t *journal)
 {
     voc_journal_shared_t *shared = journal->shared;
+    uint64_t window = voc_window_is_ring(journal) ? 0 : journal->window.size;
     voc_position_t tail;
     voc_journal_rc rc;
 
@@ -438,7 +439,7 @@ voc_journal_recover(voc_journal_t *journal)
         /* fall through */
 
     case VOC_RECOVER_WINDOW:
-        rc = voc_recover_area(journal, &journal->window, journal->window.size,
+        rc = voc_recover_area(journal, &journal->window, window,
                               voc_recover_found);
         if (rc != VOC_JOURNAL_OK) {
             return rc;
@@ -447,7 +448,7 @@ voc_journal_recover(voc_journal_t *journal)
         /* fall through */
 
     case VOC_RECOVER_MOVED:
-        rc = voc_recover_area(journal, &journal->window, journal->window.size,
+        rc = voc_recover_area(journal, &journal->window, window,
                               voc_recover_moved);
         if (rc != VOC_JOURNAL_OK) {
             return rc;

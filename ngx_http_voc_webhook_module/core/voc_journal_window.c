@@ -55,7 +55,7 @@ voc_window_map(voc_journal_t *journal, int fd, uint64_t size, int prot)
 void
 voc_window_unmap(voc_journal_t *journal)
 {
-    if (journal->window.bytes != journal->ring.bytes) {
+    if (!voc_window_is_ring(journal)) {
         munmap(journal->window.bytes, 2 * journal->window.size);
         journal->window = journal->ring;
     }

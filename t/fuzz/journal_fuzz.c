@@ -15,7 +15,7 @@
 #include "journal_image.h"
 
 #define OPS_MAX   256
-#define FILE_MAX  (IMAGE_SIZE + VOC_FILE_PAGE)
+#define FILE_MAX  (IMAGE_SIZE + IMAGE_WINDOW + VOC_FILE_PAGE)
 #define RING_MAX  (256ULL << 20) /* bytes that a forged header may claim */
 #define STEPS_MAX (RING_MAX / VOC_JOURNAL_SLICE + IMAGE_RECORDS + 4)
 
@@ -23,8 +23,9 @@ static char directory[256], path[512];
 static int file = -1;
 
 static const image_t *original;
-static uint8_t bytes[FILE_MAX]; /* what has to be in the file */
-static size_t size;
+static uint8_t bytes[FILE_MAX]; /* what has to be in the file, */
+static uint8_t opened[FILE_MAX]; /* and what was when it was opened */
+static size_t size, opened_size;
 static uint64_t ring_size; /* that the header tells */
 static int forged;         /* a record may validate that was never written */
 static int moving;         /* changed while it is read */
@@ -237,43 +238,105 @@ check_status(void)
     return status;
 }
 
-/* It stands in the file, whole, and its checksum is right. */
-UNSEEN static void
-check_record(const voc_journal_record_t *record, const char *payload)
+/* What stands in the window at this offset; 0: it is not all there. */
+UNSEEN static int
+window_bytes(const uint8_t *from, uint64_t offset, uint8_t *to, size_t len)
 {
-    const uint8_t *ring = bytes + VOC_FILE_RING;
+    size_t i, at;
+
+    for (i = 0; i < len; i++) {
+        at = IMAGE_SIZE + (offset + i) % IMAGE_WINDOW;
+        if (at >= (from == bytes ? size : from == opened ? opened_size
+                                                         : original->size)) {
+            return 0;
+        }
+        to[i] = from[at];
+    }
+
+    return original->size > IMAGE_SIZE;
+}
+
+/* The record stands there, whole, and its checksum is right. */
+UNSEEN static int
+stands(const uint8_t *from, int window, const voc_journal_record_t *record,
+       const char *payload)
+{
+    static uint8_t copy[IMAGE_WINDOW];
+    const uint8_t *ring = from + VOC_FILE_RING;
     uint64_t place = record->offset % ring_size;
     voc_file_record_t header;
 
-    must(size > VOC_FILE_RING);
-    must(image_valid(ring, ring_have(), ring_size, place, &header));
-    must(header.seq == record->seq && header.offset == record->offset);
-    must(header.length == record->length);
-    must(header.accepted == record->accepted);
-    must(record->end == record->offset + (record->length + 47ULL) / 8 * 8);
-    must(record->length == 0 ||
-         memcmp(payload, ring + place + 40, record->length) == 0);
+    if (window) {
+        if (record->length + 40ULL > sizeof(copy) ||
+            !window_bytes(from, record->offset, copy, 40 + record->length)) {
+            return 0;
+        }
+        memcpy(&header, copy, 40);
+        ring = copy;
+        place = 0;
+        if (header.magic != VOC_RECORD_MAGIC || header.kind != 0 ||
+            header.length != record->length ||
+            header.crc != voc_crc32c(image_seeded(&header.seq, 32), copy + 40,
+                                     header.length)) {
+            return 0;
+        }
+    } else if (!image_valid(ring, from == bytes ? ring_have() : ring_size,
+                            ring_size, place, &header)) {
+        return 0;
+    }
+
+    return header.seq == record->seq && header.offset == record->offset &&
+           header.length == record->length &&
+           header.accepted == record->accepted &&
+           (record->length == 0 ||
+            memcmp(payload, ring + place + 40, record->length) == 0);
 }
 
-/* Nothing but what was written is in the file where nothing was forged. */
+UNSEEN static void
+check_record(const voc_journal_record_t *record, const char *payload)
+{
+    must(size > VOC_FILE_RING);
+    must(record->end == record->offset + (record->length + 47ULL) / 8 * 8);
+    must(stands(bytes, 0, record, payload) ||
+         (opened_size >= IMAGE_SIZE &&
+          (stands(opened, 0, record, payload) ||
+           stands(opened, 1, record, payload))));
+}
+
+/*
+ * Nothing but what was written is in the file where nothing was forged.  Its
+ * first len bytes are as they were, in the ring or in the window.
+ */
+UNSEEN static int
+as_written(const voc_file_record_t *record, size_t len)
+{
+    static uint8_t was[IMAGE_RING], is[IMAGE_RING];
+    size_t place = record->offset % IMAGE_RING;
+
+    if (record->offset < original->moved &&
+        place + (len + 7) / 8 * 8 <= ring_have() &&
+        memcmp(original->bytes + VOC_FILE_RING + place,
+               bytes + VOC_FILE_RING + place, len) == 0) {
+        return 1;
+    }
+
+    return record->offset + IMAGE_WINDOW >= original->end &&
+           len <= IMAGE_WINDOW &&
+           window_bytes(original->bytes, record->offset, was, len) &&
+           window_bytes(bytes, record->offset, is, len) &&
+           memcmp(was, is, len) == 0;
+}
+
 UNSEEN static int
 check_original(const voc_file_record_t *record)
 {
-    size_t at = VOC_FILE_RING + record->offset % IMAGE_RING;
-    size_t len = 40 + record->length, whole = (len + 7) / 8 * 8;
-
-    return at - VOC_FILE_RING + whole <= ring_have() &&
-           memcmp(original->bytes + at, bytes + at, len) == 0;
+    return as_written(record, 40 + record->length);
 }
 
 UNSEEN static int
 check_header(const voc_file_record_t *record)
 {
-    size_t place = record->offset % IMAGE_RING;
-
-    return place + 40 <= ring_have() &&
-           memcmp(original->bytes + VOC_FILE_RING + place,
-                  bytes + VOC_FILE_RING + place, 40) == 0;
+    return as_written(record, 40);
 }
 
 /* ---- reading ---------------------------------------------------------- */
@@ -462,6 +525,8 @@ open_journal(int adopt)
     }
 
     must(good || forged);
+    memcpy(opened, bytes, sizeof(opened));
+    opened_size = size;
     ring_size = voc_journal_size(journal);
     do {
         rc = voc_journal_recover(journal);
@@ -502,8 +567,8 @@ check_recovered(void)
         }
     }
     must(status.head >= head);
-    if (memcmp(bytes, original->bytes, IMAGE_SIZE) == 0 &&
-        size >= IMAGE_SIZE) {
+    if (size >= original->size &&
+        memcmp(bytes, original->bytes, original->size) == 0) {
         must(status.head == original->seq);
     }
 }
@@ -543,13 +608,13 @@ static void
 start(unsigned which)
 {
     original = image(which);
-    memcpy(bytes, original->bytes, IMAGE_SIZE);
-    memset(bytes + IMAGE_SIZE, 0, sizeof(bytes) - IMAGE_SIZE);
-    size = IMAGE_SIZE;
+    size = original->size;
+    memcpy(bytes, original->bytes, size);
+    memset(bytes + size, 0, sizeof(bytes) - size);
     ring_size = IMAGE_RING;
     forged = moving = have_last = 0;
     memset(&last, 0, sizeof(last));
-    must(ftruncate(file, IMAGE_SIZE) == 0);
+    must(ftruncate(file, (off_t)size) == 0);
     must(pwrite(file, bytes, size, 0) == (ssize_t)size);
 }
 

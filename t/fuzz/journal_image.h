@@ -14,12 +14,15 @@
 #define IMAGE_ID      "0123456789abcdef"
 #define IMAGE_NAME    "0000000000000001-" IMAGE_ID ".journal"
 #define IMAGE_RING    VOC_JOURNAL_SIZE_MIN
+#define IMAGE_WINDOW  (IMAGE_RING / 4)
 #define IMAGE_SIZE    (VOC_FILE_RING + IMAGE_RING)
 #define IMAGE_RECORDS (IMAGE_RING / VOC_RECORD_HEADER)
 #define IMAGE_TIME    1700000000000ULL /* ms */
 
 typedef struct {
-    uint8_t bytes[IMAGE_SIZE];
+    uint8_t bytes[IMAGE_SIZE + IMAGE_WINDOW];
+    size_t size;    /* of the file: with a window, or without */
+    uint64_t moved; /* offset: what is behind it, only the window has */
     voc_file_record_t records[IMAGE_RECORDS]; /* all that validate, by seq */
     unsigned n;
     uint64_t seq, end; /* of the last one */
@@ -138,6 +141,7 @@ image_make(image_t *image, unsigned n, uint32_t from, uint32_t to,
     unsigned i;
 
     memset(image, 0, sizeof(*image));
+    image->size = IMAGE_SIZE;
     memcpy(header.magic, "VOCJRNL\n", 8);
     memcpy(header.id, IMAGE_ID, 16);
     image_header(image->bytes, &header);
@@ -159,11 +163,37 @@ image_make(image_t *image, unsigned n, uint32_t from, uint32_t to,
     }
     qsort(image->records, image->n, sizeof(record), image_by_seq);
     must(n == 0 || image->records[image->n - 1].seq == n);
+    image->moved = image->end;
 }
 
-#define IMAGES_N 8
+/* It has a window with the last ones in it; n of these the ring has not. */
+UNSEEN static inline void
+image_window(image_t *image, unsigned n)
+{
+    uint8_t *ring = image->bytes + VOC_FILE_RING;
+    uint64_t at = image->end > IMAGE_WINDOW ? image->end - IMAGE_WINDOW : 0;
+    voc_file_header_t header;
 
-/* Empty; one lap; several, with much, all, nothing pending; tiny; large. */
+    memcpy(&header, image->bytes, sizeof(header));
+    header.window = IMAGE_WINDOW;
+    image_header(image->bytes, &header);
+    image->size = IMAGE_SIZE + IMAGE_WINDOW;
+    image->moved = image->records[image->n - n].offset;
+
+    for (; at < image->end; at++) {
+        ring[IMAGE_RING + at % IMAGE_WINDOW] = ring[at % IMAGE_RING];
+        if (at >= image->moved) {
+            ring[at % IMAGE_RING] = 0;
+        }
+    }
+}
+
+#define IMAGES_N 11
+
+/*
+ * Empty; one lap; several, with much, all, nothing pending; tiny; large; then
+ * with a window: none, some, all that is there in it alone.
+ */
 static inline const image_t *
 image(unsigned which)
 {
@@ -197,8 +227,20 @@ image(unsigned which)
         image_make(made, 130, 500, 1500, 20);
         memset(made->bytes + 4096, 0, 4096); /* no tail */
         break;
-    default:
+    case 7:
         image_make(made, 60, 200, 400, 60);
+        break;
+    case 8:
+        image_make(made, 170, 100, 1500, 40);
+        image_window(made, 1);
+        break;
+    case 9:
+        image_make(made, 300, 100, 900, 60);
+        image_window(made, 12);
+        break;
+    default:
+        image_make(made, 20, 100, 900, 20);
+        image_window(made, 20);
         break;
     }
 
