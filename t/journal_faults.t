@@ -134,25 +134,28 @@ sub leave_behind {
     return ($rig, $rig->journals);
 }
 
-# Flips a bit within the records of these numbers: event n is the nth there.
+# Flips a bit within the records of these numbers, in the ring and in the window.
 sub damage {
     my ($file, @numbers) = @_;
     my $bytes = slurp($file);
-    my (@places, @callids);
+    my (%places, %callids);
 
     while ($bytes =~ /"callid":"([^"]+)"/g) {
-        push @places,  $-[0];
-        push @callids, $1;
+        my ($place, $callid) = ($-[0], $1);
+        my $start = rindex $bytes, pack('L', 0xF81EFE01), $place;
+        my $seq = unpack 'x8Q', substr $bytes, $start, 16;
+        push @{ $places{$seq} }, $place;
+        $callids{$seq} = $callid;
     }
-    is scalar(@places), 500, 'all events are in the file';
+    is scalar(keys %places), 500, 'all events are in the file';
     open my $out, '+<:raw', $file or die $!;
-    for my $n (@numbers) {
-        my $place = $places[$n - 1] - 8 + int rand 16;
+    for my $place (map { @{ $places{$_} } } @numbers) {
+        $place += int(rand 16) - 8;
         seek $out, $place, 0;
         print {$out} chr(ord(substr $bytes, $place, 1) ^ 1 << rand 8);
     }
     close $out;
-    return map { $callids[$_ - 1] } @numbers;
+    return @callids{@numbers};
 }
 
 for my $damage ([101 .. 103], [1], [500], [map { $_ * 7 } 1 .. 70]) {

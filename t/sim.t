@@ -299,7 +299,7 @@ END
     ['nobody looks for the file', 'voc_journal_sync',
         replaced('st.st_nlink == 0', '0')],
     ['nobody looks at its size', 'voc_journal_sync',
-        replaced('(uint64_t)st.st_size < journal->file_size', '0')],
+        replaced('(uint64_t)st.st_size < journal->ring_at + journal->size', '0')],
     ['the window is written over too soon', 'voc_journal_append',
         replaced('window / 4', 'window * 4')],
     ['what is synced need not be in the ring', 'voc_journal_sync',

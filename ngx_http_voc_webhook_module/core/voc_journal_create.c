@@ -229,8 +229,7 @@ voc_create_header(voc_create_t *create)
     memcpy(header.magic, VOC_FILE_MAGIC, sizeof(header.magic));
     header.version = VOC_FILE_VERSION;
     header.byte_order = VOC_FILE_BYTE_ORDER;
-    header.header_size = VOC_FILE_RING;
-    header.window = (uint32_t)create->window;
+    header.header_size = (uint32_t)(VOC_FILE_WINDOW + create->window);
     header.size = create->size;
     memcpy(header.id, create->id, VOC_JOURNAL_ID_LEN);
     header.generation = create->generation;
@@ -256,7 +255,7 @@ voc_create_header(voc_create_t *create)
 static int
 voc_create_allocate(voc_create_t *create)
 {
-    uint64_t size = VOC_FILE_RING + create->size + create->window;
+    uint64_t size = VOC_FILE_WINDOW + create->window + create->size;
     struct rlimit limit;
     char what[64];
     int rc;
@@ -286,14 +285,14 @@ static int
 voc_create_touch(voc_create_t *create)
 {
     static const char zeros[64 * 1024];
-    uint64_t size = create->size + create->window, done = 0;
+    uint64_t size = create->window + create->size, done = 0;
     ssize_t n;
 
     while (done < size) {
         n = pwrite(create->fd, zeros,
                    size - done < sizeof(zeros) ? (size_t)(size - done)
                                                : sizeof(zeros),
-                   (off_t)(VOC_FILE_RING + done));
+                   (off_t)(VOC_FILE_WINDOW + done));
 
         if (n == -1 && errno == EINTR) {
             continue;
@@ -401,7 +400,7 @@ static voc_journal_t *
 voc_create_mapped(voc_create_t *create, const char *path)
 {
     voc_journal_t *journal;
-    uint64_t start = create->fd == -1 ? 0 : VOC_FILE_RING;
+    uint64_t start = create->fd == -1 ? 0 : VOC_FILE_WINDOW + create->window;
     void *map;
 
     journal = voc_journal_new(path, create->error);
@@ -424,7 +423,7 @@ voc_create_mapped(voc_create_t *create, const char *path)
     voc_journal_set_size(journal, create->size);
     journal->map = map;
     journal->map_size = start + create->size;
-    journal->file_size = start + create->size + create->window;
+    journal->ring_at = start;
     journal->ring.bytes = (char *)map + start;
     journal->window = journal->ring;
     journal->phase = VOC_RECOVER_DONE;

@@ -2,12 +2,12 @@
  * Private to voc_journal*.c and their tests: what stands on the disk, and
  * what is shared in memory.
  *
- *   0          4096        8192                   8192 + size
- *   +-----------+-----------+--------------------------+----------+
- *   | header    | slot slot | ring                     | window   |
- *   +-----------+-----------+--------------------------+----------+
- *    once, at    tail, by    records, moved here from   the last
- *    creation    turns       the window, many at once   records
+ *   0          4096        8192       header_size         ... + size
+ *   +-----------+-----------+----------+--------------------------+
+ *   | header    | slot slot | window   | ring                     |
+ *   +-----------+-----------+----------+--------------------------+
+ *    once, at    tail, by    the last   records, moved here from
+ *    creation    turns       records    the window, many at once
  *
  *   a record, 8-byte aligned, never split at the ring's end:
  *   +-------+-------+-------+--------+----------+--------+------+---------+
@@ -33,15 +33,15 @@
 #define VOC_FILE_PAGE       4096
 #define VOC_FILE_SLOTS      VOC_FILE_PAGE /* where the tail page stands */
 #define VOC_FILE_SLOT_STEP  2048          /* a torn sector hits one slot */
-#define VOC_FILE_RING       (2 * VOC_FILE_PAGE)
+#define VOC_FILE_WINDOW     (2 * VOC_FILE_PAGE)
 
 typedef struct {
     char magic[8];
     uint32_t version;
     uint32_t byte_order;
     uint32_t header_size; /* where the ring starts */
-    uint32_t window;      /* bytes */
-    uint64_t size;        /* of the ring, bytes */
+    uint32_t reserved;
+    uint64_t size; /* of the ring, bytes */
     char id[VOC_JOURNAL_ID_LEN];
     uint64_t generation;
     uint64_t created; /* milliseconds since the epoch */
@@ -109,25 +109,22 @@ typedef struct {
     _Atomic int followed;        /* another journal came in its place */
 } voc_journal_shared_t;
 
-/*
- * Mapped, with records in it: each stands at its offset modulo the size, and
- * ends before have.
- */
+/* Mapped, with records in it: each stands at its offset modulo the size. */
 typedef struct {
     char *bytes;
     uint64_t size;
-    uint64_t have; /* of its bytes are there to be read */
+    uint64_t have; /* where records end: the window is there twice */
 } voc_area_t;
 
 struct voc_journal_s {
     voc_journal_shared_t *shared;
     voc_journal_t *previous; /* that this one follows; NULL: none */
-    void *map;       /* the file but for its window, or the ring in memory */
+    void *map;       /* the file, or the ring in memory */
     size_t map_size; /* bytes */
     voc_area_t ring;
     voc_area_t window;    /* where records are appended; may be the ring */
     uint64_t size;        /* of the ring */
-    uint64_t file_size;   /* as it was made */
+    uint64_t ring_at;     /* where it starts in the file */
     uint64_t payload_max; /* bytes */
     uint32_t seed;        /* of every CRC: the id's */
     int fd;               /* holds the lock; -1: in memory */

@@ -240,31 +240,45 @@ voc_read_candidate(voc_journal_reader_t *reader, voc_position_t head,
 }
 
 /*
- * The offset of the next magic from offset on, or limit, or where it went on
- * to look in vain.
+ * The offset of the next magic from offset on, in the ring or in the window;
+ * or where it went on to in vain, at most limit.
  */
 static uint64_t
-voc_read_find(const voc_journal_t *journal, uint64_t offset, uint64_t limit)
+voc_read_find(const voc_journal_t *journal, voc_position_t head,
+              uint64_t offset, uint64_t limit)
 {
-    const voc_area_t *area;
-    uint64_t moved, place, n;
+    const voc_area_t *areas[2] = {&journal->window, &journal->ring};
+    uint64_t window = head.end > journal->window.size
+                          ? head.end - journal->window.size
+                          : 0;
+    uint64_t moved, place, n, end;
+    int look[2], i;
 
     do {
         moved = atomic_load(&journal->shared->moved);
-        area = offset < moved ? &journal->ring : &journal->window;
-        place = offset % area->size;
-        n = limit - offset;
-        if (n > area->size - place) {
-            n = area->size - place;
-        }
-        if (offset < moved && n > moved - offset) {
-            n = moved - offset;
+        look[0] = offset >= window;
+        look[1] = offset < moved && !voc_window_is_ring(journal);
+
+        end = !look[0] ? window : look[1] ? moved : limit;
+        n = (end < limit ? end : limit) - offset;
+
+        for (i = 0; i < 2; i++) {
+            place = offset % areas[i]->size;
+            if (look[i] && n > areas[i]->size - place) {
+                n = areas[i]->size - place;
+            }
         }
 
-        n = voc_record_find(journal, area, place, place + n) - place;
-        atomic_thread_fence(memory_order_acquire);
+        for (i = 0; i < 2; i++) {
+            place = offset % areas[i]->size;
+            if (look[i]) {
+                n = voc_record_find(journal, areas[i], place, place + n) -
+                    place;
+            }
+        }
 
         /* the window may have been written over since it was chosen */
+        atomic_thread_fence(memory_order_acquire);
     } while (offset >= moved &&
              atomic_load(&journal->shared->moved) > offset);
 
@@ -296,7 +310,7 @@ voc_read_scan(voc_journal_reader_t *reader, voc_position_t head, void *buffer,
             limit = head.end;
         }
 
-        found = voc_read_find(journal, reader->offset, limit);
+        found = voc_read_find(journal, head, reader->offset, limit);
         spent += found - reader->offset;
         reader->offset = found;
 

@@ -35,11 +35,12 @@ voc_header_problem(const voc_file_header_t *header)
         return "has a damaged header";
     }
 
-    if (header->header_size != VOC_FILE_RING ||
+    if (header->header_size < VOC_FILE_WINDOW ||
+        header->header_size % VOC_FILE_PAGE != 0 ||
+        header->header_size - VOC_FILE_WINDOW > header->size ||
         header->size < VOC_JOURNAL_SIZE_MIN ||
         header->size > VOC_JOURNAL_SIZE_MAX ||
         header->size % VOC_FILE_PAGE != 0 ||
-        header->window % VOC_FILE_PAGE != 0 || header->window > header->size ||
         strspn(header->id, "0123456789abcdef") < VOC_JOURNAL_ID_LEN) {
         return "has impossible values in its header";
     }
@@ -47,16 +48,34 @@ voc_header_problem(const voc_file_header_t *header)
     return NULL;
 }
 
-static voc_journal_rc
-voc_open_map(voc_journal_t *journal, uint64_t size, uint64_t window,
-             voc_error_t *error)
+/* Zeros where the file has no more. */
+static void *
+voc_open_map_file(int fd, uint64_t size, uint64_t have)
 {
-    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, journal->fd, 0);
+    void *map = mmap(NULL, size, PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (map != MAP_FAILED && mmap(map, have < size ? have : size, PROT_READ,
+                                  MAP_PRIVATE | MAP_FIXED, fd, 0) ==
+                                 MAP_FAILED) {
+        munmap(map, size);
+        return MAP_FAILED;
+    }
+
+    return map;
+}
+
+static voc_journal_rc
+voc_open_map(voc_journal_t *journal, uint64_t have, voc_error_t *error)
+{
+    uint64_t size = journal->ring_at + journal->size;
+    uint64_t window = journal->ring_at - VOC_FILE_WINDOW;
+    void *map = voc_open_map_file(journal->fd, size, have);
 
     if (map != MAP_FAILED) {
         journal->map = map;
         journal->map_size = size;
-        journal->ring.bytes = (char *)map + VOC_FILE_RING;
+        journal->ring.bytes = (char *)map + journal->ring_at;
         journal->window = journal->ring;
     }
 
@@ -81,7 +100,6 @@ voc_open_file(voc_journal_t *journal, voc_error_t *error)
     voc_file_header_t header;
     const char *problem;
     struct stat st;
-    uint64_t size;
     ssize_t n;
 
     if (fstat(journal->fd, &st) == -1) {
@@ -101,7 +119,7 @@ voc_open_file(voc_journal_t *journal, voc_error_t *error)
     problem = !S_ISREG(st.st_mode)          ? "is not a regular file"
               : n < (ssize_t)sizeof(header) ? "is too short"
                                             : voc_header_problem(&header);
-    if (problem == NULL && st.st_size < VOC_FILE_RING) {
+    if (problem == NULL && st.st_size < VOC_FILE_WINDOW) {
         problem = "is too short";
     }
 
@@ -114,14 +132,9 @@ voc_open_file(voc_journal_t *journal, voc_error_t *error)
     voc_journal_set_id(journal, header.id);
     voc_journal_set_size(journal, header.size);
 
-    size = VOC_FILE_RING + header.size;
-    journal->file_size = size + header.window;
-    if ((uint64_t)st.st_size < size) {
-        size = (uint64_t)st.st_size;
-        journal->ring.have = (size - VOC_FILE_RING) & ~7ULL;
-    }
+    journal->ring_at = header.header_size;
 
-    return voc_open_map(journal, size, header.window, error);
+    return voc_open_map(journal, (uint64_t)st.st_size, error);
 }
 
 voc_journal_rc
@@ -202,8 +215,8 @@ voc_recover_moved(voc_journal_t *journal, const voc_file_record_t *header)
     uint64_t page = place - place % VOC_FILE_PAGE;
 
     if (header->offset + ring->size < journal->found.end ||
-        header->offset + need > journal->found.end || place > ring->have ||
-        need > ring->have - place) {
+        header->offset + need > journal->found.end ||
+        need > ring->size - place) {
         return VOC_JOURNAL_OK;
     }
 

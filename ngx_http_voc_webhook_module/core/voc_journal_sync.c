@@ -150,7 +150,7 @@ voc_journal_check(voc_journal_t *journal, voc_error_t *error)
             number = errno;
         } else if (st.st_nlink == 0) {
             number = ENOENT;
-        } else if ((uint64_t)st.st_size < journal->file_size) {
+        } else if ((uint64_t)st.st_size < journal->ring_at + journal->size) {
             number = ENODATA;
         }
     }

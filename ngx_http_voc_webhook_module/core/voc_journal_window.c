@@ -29,7 +29,6 @@ voc_window_size(uint64_t size)
 int
 voc_window_map(voc_journal_t *journal, int fd, uint64_t size, int prot)
 {
-    off_t start = (off_t)(VOC_FILE_RING + journal->size);
     char *map;
     int i;
 
@@ -40,7 +39,7 @@ voc_window_map(voc_journal_t *journal, int fd, uint64_t size, int prot)
 
     for (i = 0; i < 2; i++) {
         if (mmap(map + (uint64_t)i * size, size, prot, MAP_SHARED | MAP_FIXED,
-                 fd, start) == MAP_FAILED) {
+                 fd, VOC_FILE_WINDOW) == MAP_FAILED) {
             munmap(map, 2 * size);
             return -1;
         }
@@ -65,7 +64,7 @@ int
 voc_ring_write(const voc_journal_t *journal, uint64_t offset,
                const void *bytes, uint64_t size)
 {
-    off_t place = (off_t)(VOC_FILE_RING + offset % journal->size);
+    off_t place = (off_t)(journal->ring_at + offset % journal->size);
     uint64_t done = 0;
     ssize_t n;
 
@@ -95,7 +94,7 @@ voc_window_move(voc_journal_t *journal)
 
     /* A file that was cut must not grow again. */
     if (journal->fd != -1 && fstat(journal->fd, &st) == 0 &&
-        (uint64_t)st.st_size < journal->file_size) {
+        (uint64_t)st.st_size < journal->ring_at + journal->size) {
         return ENODATA;
     }
 

@@ -15,7 +15,7 @@
 #include "journal_image.h"
 
 #define OPS_MAX   256
-#define FILE_MAX  (IMAGE_SIZE + IMAGE_WINDOW + VOC_FILE_PAGE)
+#define FILE_MAX  (IMAGE_SIZE + VOC_FILE_PAGE)
 #define RING_MAX  (256ULL << 20) /* bytes that a forged header may claim */
 #define STEPS_MAX (RING_MAX / VOC_JOURNAL_SLICE + IMAGE_RECORDS + 4)
 
@@ -104,11 +104,11 @@ static void
 change_record(fuzz_input_t *in)
 {
     voc_file_record_t record;
-    uint8_t *ring = bytes + VOC_FILE_RING;
+    uint8_t *ring = bytes + IMAGE_RING_AT;
     uint64_t place = fuzz_take(in, 2) % (IMAGE_RING / 8) * 8;
     unsigned fields = (unsigned)fuzz_take(in, 1);
 
-    if (IMAGE_RING - place < 40 || size < VOC_FILE_RING + place + 40) {
+    if (IMAGE_RING - place < 40 || size < IMAGE_RING_AT + place + 40) {
         return;
     }
 
@@ -128,7 +128,7 @@ change_record(fuzz_input_t *in)
     forged = 1;
     if (record.offset % IMAGE_RING == place &&
         image_sign(ring, IMAGE_RING, &record)) {
-        change(VOC_FILE_RING + place, ring + place, 40);
+        change(IMAGE_RING_AT + place, ring + place, 40);
     }
 }
 
@@ -209,7 +209,7 @@ change_op(unsigned op, fuzz_input_t *in)
 UNSEEN static uint64_t
 ring_have(void)
 {
-    uint64_t have = size > VOC_FILE_RING ? size - VOC_FILE_RING : 0;
+    uint64_t have = size > IMAGE_RING_AT ? size - IMAGE_RING_AT : 0;
 
     have = moving ? (have + 4095) & ~4095ULL : have & ~7ULL;
 
@@ -245,15 +245,15 @@ window_bytes(const uint8_t *from, uint64_t offset, uint8_t *to, size_t len)
     size_t i, at;
 
     for (i = 0; i < len; i++) {
-        at = IMAGE_SIZE + (offset + i) % IMAGE_WINDOW;
+        at = VOC_FILE_WINDOW + (offset + i) % IMAGE_WINDOW;
         if (at >= (from == bytes ? size : from == opened ? opened_size
-                                                         : original->size)) {
+                                                         : IMAGE_SIZE)) {
             return 0;
         }
         to[i] = from[at];
     }
 
-    return original->size > IMAGE_SIZE;
+    return 1;
 }
 
 /* The record stands there, whole, and its checksum is right. */
@@ -262,7 +262,7 @@ stands(const uint8_t *from, int window, const voc_journal_record_t *record,
        const char *payload)
 {
     static uint8_t copy[IMAGE_WINDOW];
-    const uint8_t *ring = from + VOC_FILE_RING;
+    const uint8_t *ring = from + IMAGE_RING_AT;
     uint64_t place = record->offset % ring_size;
     voc_file_record_t header;
 
@@ -295,7 +295,7 @@ stands(const uint8_t *from, int window, const voc_journal_record_t *record,
 UNSEEN static void
 check_record(const voc_journal_record_t *record, const char *payload)
 {
-    must(size > VOC_FILE_RING);
+    must(size > IMAGE_RING_AT);
     must(record->end == record->offset + (record->length + 47ULL) / 8 * 8);
     must(stands(bytes, 0, record, payload) ||
          (opened_size >= IMAGE_SIZE &&
@@ -315,12 +315,13 @@ as_written(const voc_file_record_t *record, size_t len)
 
     if (record->offset < original->moved &&
         place + (len + 7) / 8 * 8 <= ring_have() &&
-        memcmp(original->bytes + VOC_FILE_RING + place,
-               bytes + VOC_FILE_RING + place, len) == 0) {
+        memcmp(original->bytes + IMAGE_RING_AT + place,
+               bytes + IMAGE_RING_AT + place, len) == 0) {
         return 1;
     }
 
-    return record->offset + IMAGE_WINDOW >= original->end &&
+    return original->window &&
+           record->offset + IMAGE_WINDOW >= original->end &&
            len <= IMAGE_WINDOW &&
            window_bytes(original->bytes, record->offset, was, len) &&
            window_bytes(bytes, record->offset, is, len) &&
@@ -512,7 +513,7 @@ open_journal(int adopt)
     voc_error_t error = {0};
     uint64_t steps = 0;
     voc_journal_rc rc;
-    int good = size >= VOC_FILE_RING &&
+    int good = size >= VOC_FILE_WINDOW &&
                memcmp(bytes, original->bytes, sizeof(voc_file_header_t)) == 0;
 
     rc = adopt ? open_adopted(&error)
@@ -567,8 +568,8 @@ check_recovered(void)
         }
     }
     must(status.head >= head);
-    if (size >= original->size &&
-        memcmp(bytes, original->bytes, original->size) == 0) {
+    if (size >= IMAGE_SIZE &&
+        memcmp(bytes, original->bytes, IMAGE_SIZE) == 0) {
         must(status.head == original->seq);
     }
 }
@@ -608,7 +609,7 @@ static void
 start(unsigned which)
 {
     original = image(which);
-    size = original->size;
+    size = IMAGE_SIZE;
     memcpy(bytes, original->bytes, size);
     memset(bytes + size, 0, sizeof(bytes) - size);
     ring_size = IMAGE_RING;

@@ -15,13 +15,14 @@
 #define IMAGE_NAME    "0000000000000001-" IMAGE_ID ".journal"
 #define IMAGE_RING    VOC_JOURNAL_SIZE_MIN
 #define IMAGE_WINDOW  (IMAGE_RING / 4)
-#define IMAGE_SIZE    (VOC_FILE_RING + IMAGE_RING)
+#define IMAGE_RING_AT (VOC_FILE_WINDOW + IMAGE_WINDOW)
+#define IMAGE_SIZE    (IMAGE_RING_AT + IMAGE_RING)
 #define IMAGE_RECORDS (IMAGE_RING / VOC_RECORD_HEADER)
 #define IMAGE_TIME    1700000000000ULL /* ms */
 
 typedef struct {
-    uint8_t bytes[IMAGE_SIZE + IMAGE_WINDOW];
-    size_t size;    /* of the file: with a window, or without */
+    uint8_t bytes[IMAGE_SIZE];
+    int window;     /* it is not empty */
     uint64_t moved; /* offset: what is behind it, only the window has */
     voc_file_record_t records[IMAGE_RECORDS]; /* all that validate, by seq */
     unsigned n;
@@ -101,7 +102,7 @@ image_by_seq(const void *one, const void *other)
 UNSEEN static inline void
 image_append(image_t *image, uint32_t length)
 {
-    uint8_t *ring = image->bytes + VOC_FILE_RING;
+    uint8_t *ring = image->bytes + IMAGE_RING_AT;
     voc_file_record_t record = {.seq = ++image->seq,
                                 .offset = image->end,
                                 .accepted = IMAGE_TIME + image->seq,
@@ -132,7 +133,7 @@ image_make(image_t *image, unsigned n, uint32_t from, uint32_t to,
 {
     voc_file_header_t header = {.version = 1,
                                 .byte_order = 0x01020304,
-                                .header_size = 8192,
+                                .header_size = IMAGE_RING_AT,
                                 .size = IMAGE_RING,
                                 .generation = 1,
                                 .created = IMAGE_TIME};
@@ -141,7 +142,6 @@ image_make(image_t *image, unsigned n, uint32_t from, uint32_t to,
     unsigned i;
 
     memset(image, 0, sizeof(*image));
-    image->size = IMAGE_SIZE;
     memcpy(header.magic, "VOCJRNL\n", 8);
     memcpy(header.id, IMAGE_ID, 16);
     image_header(image->bytes, &header);
@@ -156,7 +156,7 @@ image_make(image_t *image, unsigned n, uint32_t from, uint32_t to,
     }
 
     for (place = 0; place < IMAGE_RING; place += 8) {
-        if (image_valid(image->bytes + VOC_FILE_RING, IMAGE_RING, IMAGE_RING,
+        if (image_valid(image->bytes + IMAGE_RING_AT, IMAGE_RING, IMAGE_RING,
                         place, &record)) {
             image->records[image->n++] = record;
         }
@@ -166,22 +166,19 @@ image_make(image_t *image, unsigned n, uint32_t from, uint32_t to,
     image->moved = image->end;
 }
 
-/* It has a window with the last ones in it; n of these the ring has not. */
+/* Its window has the last ones; n of these the ring has not. */
 UNSEEN static inline void
 image_window(image_t *image, unsigned n)
 {
-    uint8_t *ring = image->bytes + VOC_FILE_RING;
+    uint8_t *ring = image->bytes + IMAGE_RING_AT;
     uint64_t at = image->end > IMAGE_WINDOW ? image->end - IMAGE_WINDOW : 0;
-    voc_file_header_t header;
 
-    memcpy(&header, image->bytes, sizeof(header));
-    header.window = IMAGE_WINDOW;
-    image_header(image->bytes, &header);
-    image->size = IMAGE_SIZE + IMAGE_WINDOW;
+    image->window = 1;
     image->moved = image->records[image->n - n].offset;
 
     for (; at < image->end; at++) {
-        ring[IMAGE_RING + at % IMAGE_WINDOW] = ring[at % IMAGE_RING];
+        image->bytes[VOC_FILE_WINDOW + at % IMAGE_WINDOW] =
+            ring[at % IMAGE_RING];
         if (at >= image->moved) {
             ring[at % IMAGE_RING] = 0;
         }
@@ -191,8 +188,8 @@ image_window(image_t *image, unsigned n)
 #define IMAGES_N 11
 
 /*
- * Empty; one lap; several, with much, all, nothing pending; tiny; large; then
- * with a window: none, some, all that is there in it alone.
+ * Empty; one lap; several, with much, all, nothing pending; tiny; large; all
+ * with an empty window.  Then: one, some, all that is there in it alone.
  */
 static inline const image_t *
 image(unsigned which)

@@ -160,7 +160,7 @@ damage(unsigned of_left, fuzz_input_t *in)
     if (!of_left) {
         w.options.journal->ring.bytes[place] ^= 0x10;
     } else if ((fd = open(path, O_WRONLY)) != -1) {
-        must(pwrite(fd, "", 1, (off_t)(VOC_FILE_RING + place % 512)) == 1);
+        must(pwrite(fd, "", 1, (off_t)(IMAGE_RING_AT + place % 512)) == 1);
         close(fd);
     }
 
@@ -377,7 +377,7 @@ live_journal(void)
 static void
 left_image(image_t *left)
 {
-    uint8_t *ring = left->bytes + VOC_FILE_RING;
+    uint8_t *ring = left->bytes + IMAGE_RING_AT;
     voc_file_record_t record;
     char payload[MODEL_PAYLOAD_MAX];
     uint64_t end = 0, seq;

@@ -41,11 +41,14 @@ disk_all_gone(int s)
     }
 }
 
-/* Of a record in a window that is behind the file's end. */
+/* Of a record that was written when the file was cut already. */
 void
 disk_numbered(append_t *a)
 {
-    if (sim.stores[a->store].cut) {
+    const store_t *store = &sim.stores[a->store];
+
+    if (store->cut && (store->window_cut || voc_record_size(a->length) >
+                                                voc_window_size(store->size) / 2)) {
         append_gone(a);
     }
 }
@@ -54,9 +57,15 @@ disk_numbered(append_t *a)
  */
 
 static size_t
+ring_at(const store_t *store)
+{
+    return VOC_FILE_WINDOW + voc_window_size(store->size);
+}
+
+static size_t
 file_size(const store_t *store)
 {
-    return VOC_FILE_RING + store->size + voc_window_size(store->size);
+    return ring_at(store) + store->size;
 }
 
 /* Of a file that was cut, what is not there is zeros. */
@@ -247,11 +256,11 @@ static uint32_t
 found(const store_t *store, const char *image, uint64_t offset)
 {
     uint32_t crc =
-        stands(store, image + VOC_FILE_RING + store->size,
-               voc_window_size(store->size), offset);
+        stands(store, image + VOC_FILE_WINDOW, voc_window_size(store->size),
+               offset);
 
     return crc != 0 ? crc
-                    : stands(store, image + VOC_FILE_RING, store->size, offset);
+                    : stands(store, image + ring_at(store), store->size, offset);
 }
 
 /* ---- a file is cut or deleted ---------------------------------------------
@@ -271,12 +280,32 @@ store_live(int s)
     return 0;
 }
 
+/*
+ * In the ring, or in the window, where that will not be written over: what it
+ * has alone cannot be moved any more.
+ */
+static int
+remains(const store_t *store, const char *image, const append_t *a)
+{
+    uint64_t moved = atomic_load(&store->master->shared->moved);
+
+    if (a->offset % store->size + voc_record_size(a->length) <= store->have &&
+        stands(store, image + ring_at(store), store->size, a->offset) != 0) {
+        return 1;
+    }
+
+    return a->offset >= moved && store_live((int)(store - sim.stores)) &&
+           stands(store, image + VOC_FILE_WINDOW,
+                  voc_window_size(store->size), a->offset) != 0;
+}
+
 static void
 disk_cut(int s)
 {
     store_t *store = &sim.stores[s];
-    off_t size = roll(6) ? VOC_FILE_RING + (off_t)roll((uint32_t)store->size)
-                         : (off_t)roll(VOC_FILE_RING);
+    off_t size = roll(6) ? (off_t)(ring_at(store) +
+                                   roll((uint32_t)store->size))
+                         : (off_t)roll((uint32_t)ring_at(store));
     uint64_t have;
     uint32_t n;
     append_t *a;
@@ -286,8 +315,9 @@ disk_cut(int s)
         size -= size % VOC_FILE_PAGE;
     }
 
-    have =
-        size < VOC_FILE_RING ? 0 : ((uint64_t)size - VOC_FILE_RING) & ~7ULL;
+    have = (size_t)size < ring_at(store)
+               ? 0
+               : ((uint64_t)size - ring_at(store)) & ~7ULL;
     if (have >= store->have) {
         return;
     }
@@ -299,6 +329,7 @@ disk_cut(int s)
 
     store->have = have;
     store->cut = 1;
+    store->window_cut = (size_t)size < ring_at(store);
     store->doomed = 1;
 
     image = malloc(file_size(store));
@@ -308,9 +339,7 @@ disk_cut(int s)
     read_file(store, image);
     for (n = 1; n <= sim.nappends; n++) {
         a = &sim.appends[n];
-        if (a->store == s && a->seq != 0 &&
-            (a->offset % store->size + voc_record_size(a->length) > have ||
-             found(store, image, a->offset) == 0)) {
+        if (a->store == s && a->seq != 0 && !remains(store, image, a)) {
             append_gone(a);
         }
     }
@@ -396,14 +425,10 @@ write_file(const store_t *store, char *image)
 static int
 sector_new(const store_t *store, uint64_t from, size_t at)
 {
-    uint64_t place = at - VOC_FILE_RING, logical;
+    uint64_t place = at - ring_at(store), logical;
 
-    if (at < VOC_FILE_RING) {
-        return 0;
-    }
-
-    if (place >= store->size) {
-        return 1; /* the window: what is synced is in the ring */
+    if (at < ring_at(store)) {
+        return at >= VOC_FILE_WINDOW; /* what is synced is in the ring */
     }
 
     logical = from - from % store->size + place;

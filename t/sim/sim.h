@@ -118,7 +118,7 @@ typedef struct {
     int memory;          /* it has no file */
     int doomed;          /* something happened to the file, */
     int failed;          /* and the journal has said so */
-    int cut, vanished;
+    int cut, window_cut, vanished;
     int none_left;   /* no process has it, and nothing else has */
     uint64_t have;   /* bytes of ring that are not cut off */
     uint64_t synced; /* up to this number, as the journal says */

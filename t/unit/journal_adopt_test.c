@@ -194,8 +194,8 @@ test_cut_short(void **state)
     char path[1024];
 
     (void)state;
-    left_behind(40, 1000, 2, path);
-    assert_int_equal(truncate(path, VOC_FILE_RING + 20503), 0);
+    left_behind_settled(40, 1000, 2, path);
+    assert_int_equal(truncate(path, RING_AT + 20503), 0);
     journal = adopt();
     expect_status(journal, 2, 21); /* of 21 there is the beginning */
     voc_journal_seek(&reader, journal, 19);
@@ -206,7 +206,7 @@ test_cut_short(void **state)
     assert_int_equal(voc_journal_acknowledge(journal, 3, 3000),
                      VOC_JOURNAL_OK);
 
-    assert_int_equal(truncate(path, VOC_FILE_RING + 4096), 0);
+    assert_int_equal(truncate(path, RING_AT + 4096), 0);
     voc_journal_seek(&reader, journal, 2);
     expect(&reader, 3, 0, &record);
     expect(&reader, 4, 0, &record);

@@ -154,7 +154,7 @@ test_left_behind_unfinished(void **state)
     (void)state;
     left_behind_settled(3, 64, 0, path);
     fill(payload, sizeof(payload), 4);
-    poke(path, VOC_FILE_RING + 192 + VOC_RECORD_HEADER, payload,
+    poke(path, RING_AT + 192 + VOC_RECORD_HEADER, payload,
          sizeof(payload));
     expect_cut(path, 3, 3);
 }
@@ -223,7 +223,7 @@ test_slices(void **state)
     header.length = 200000;
     for (place = 0; place < 11 << 20; place += 4096) {
         header.offset = place;
-        poke(path, VOC_FILE_RING + place, &header, sizeof(header));
+        poke(path, journal->ring_at + place, &header, sizeof(header));
     }
 
     voc_journal_seek(&reader, journal, 0);
@@ -275,12 +275,12 @@ test_unknown_kind(void **state)
     } second;
 
     (void)state;
-    peek(path, VOC_FILE_RING + 64, &second, 64);
+    peek(path, RING_AT + 64, &second, 64);
     second.header.kind = 1;
     second.header.crc = voc_crc32c(voc_record_crc(journal->seed,
                                                   &second.header),
                                    second.payload, 24);
-    poke(path, VOC_FILE_RING + 64, &second, 64);
+    poke(path, RING_AT + 64, &second, 64);
     voc_journal_seek(&reader, journal, 1);
     expect(&reader, 3, 1, &record);
 
@@ -288,7 +288,7 @@ test_unknown_kind(void **state)
     second.header.crc = voc_crc32c(voc_record_crc(journal->seed,
                                                   &second.header),
                                    second.payload, 24);
-    poke(path, VOC_FILE_RING + 64, &second, 64);
+    poke(path, RING_AT + 64, &second, 64);
     expect_all(journal, 1, 3);
     voc_journal_close(journal);
 }

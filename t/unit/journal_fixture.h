@@ -23,7 +23,9 @@
 #include "voc_crc32c.h"
 #include "voc_journal_file.h"
 
-#define RING (64 * 1024)
+#define RING    (64 * 1024)
+#define WINDOW  (RING / 4)
+#define RING_AT (VOC_FILE_WINDOW + WINDOW) /* in the file */
 #define NOW  1700000000000ULL /* ms */
 
 static char directory[512];
@@ -212,9 +214,9 @@ flip(const char *path, uint64_t place)
 {
     char byte;
 
-    peek(path, VOC_FILE_RING + place, &byte, 1);
+    peek(path, RING_AT + place, &byte, 1);
     byte ^= 0x10;
-    poke(path, VOC_FILE_RING + place, &byte, 1);
+    poke(path, RING_AT + place, &byte, 1);
 }
 
 static inline voc_journal_t *

@@ -98,7 +98,7 @@ test_torn_end(void **state)
 
     (void)state;
     left_behind_settled(10, 1000, 4, path);
-    poke(path, VOC_FILE_RING + 9400, zeros, 600);
+    poke(path, RING_AT + 9400, zeros, 600);
     journal = adopt();
     expect_status(journal, 4, 10);
     voc_journal_seek(&reader, journal, 8);
@@ -128,7 +128,7 @@ test_zeros_and_garbage(void **state)
                     memcpy(page + k, &magic, 4);
                 }
             }
-            poke(path, VOC_FILE_RING + i, page, sizeof(page));
+            poke(path, RING_AT + i, page, sizeof(page));
         }
         journal = adopt();
         expect_status(journal, 0, 0);
@@ -147,12 +147,12 @@ test_previous_lap(void **state)
 
     (void)state;
     snprintf(path, sizeof(path), "%s", voc_journal_path(journal));
-    peek(path, VOC_FILE_RING + 1024, record, 1024);
+    peek(path, RING_AT + 1024, record, 1024);
     append(journal, 1024 - 40);
     append(journal, 1024 - 40);
     append(journal, 1024 - 40);
     settled(journal);
-    poke(path, VOC_FILE_RING + 1024, record, 1024); /* 2 over 66 */
+    poke(path, RING_AT + 1024, record, 1024); /* 2 over 66 */
 
     voc_journal_seek(&reader, journal, 64);
     expect(&reader, 65, 0, &found);
@@ -178,8 +178,8 @@ test_other_journal(void **state)
     (void)state;
     left_behind_settled(3, 1000, 0, a);
     left_behind_settled(2, 1000, 0, b);
-    peek(a, VOC_FILE_RING + 2000, record, 1000);
-    poke(b, VOC_FILE_RING + 2000, record, 1000);
+    peek(a, RING_AT + 2000, record, 1000);
+    poke(b, RING_AT + 2000, record, 1000);
     unlink(a);
     journal = adopt();
     expect_status(journal, 0, 3);
@@ -198,13 +198,13 @@ test_other_place(void **state)
 
     (void)state;
     left_behind_settled(3, 1000, 0, path);
-    peek(path, VOC_FILE_RING + 2000, record, 1000);
-    poke(path, VOC_FILE_RING + 8000, record, 1000);
+    peek(path, RING_AT + 2000, record, 1000);
+    poke(path, RING_AT + 8000, record, 1000);
     journal = adopt();
     expect_all(journal, 1, 3);
     voc_journal_close(journal);
 
-    poke(path, VOC_FILE_RING + 2000, zeros, 8);
+    poke(path, RING_AT + 2000, zeros, 8);
     journal = adopt();
     expect_status(journal, 0, 2); /* as if it had never been finished */
     voc_journal_close(journal);
@@ -268,7 +268,7 @@ test_slots_do_not_fit(void **state)
     left_behind_settled(40, 1000, 30, path);
     memset(ring, 0, sizeof(ring));
     for (i = 20; i < 40; i++) { /* the disk has only records 1 to 20 */
-        poke(path, VOC_FILE_RING + i * 1000, ring, 1000);
+        poke(path, RING_AT + i * 1000, ring, 1000);
     }
     journal = adopt();
     expect_status(journal, 0, 20);

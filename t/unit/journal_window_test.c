@@ -8,8 +8,7 @@
 
 #include "journal_fixture.h"
 
-#define WINDOW (RING / 4)
-#define LARGE  (WINDOW / 2) /* of payload: goes to the ring at once */
+#define LARGE (WINDOW / 2) /* of payload: goes to the ring at once */
 
 static uint64_t
 moved(const voc_journal_t *journal)
@@ -42,6 +41,16 @@ expect_both(voc_journal_t *journal, uint64_t from, uint64_t to)
     assert_int_equal(voc_journal_head(journal).end, end);
     expect_all(journal, from, to);
     voc_journal_close(journal);
+}
+
+static void
+flip_window(const char *path, uint64_t place)
+{
+    char byte;
+
+    peek(path, VOC_FILE_WINDOW + place, &byte, 1);
+    byte ^= 0x10;
+    poke(path, VOC_FILE_WINDOW + place, &byte, 1);
 }
 
 static void
@@ -192,47 +201,78 @@ test_recovers_window(void **state)
     assert_int_equal(moved(journal), 0);
     voc_journal_close(journal);
 
-    peek(path, VOC_FILE_RING, before, RING);
+    peek(path, RING_AT, before, RING);
     journal = adopt();
     expect_status(journal, 3, 10);
     expect_all(journal, 1, 10);
     voc_journal_close(journal);
-    peek(path, VOC_FILE_RING, after, RING);
+    peek(path, RING_AT, after, RING);
     assert_memory_equal(before, after, RING); /* it only reads */
 }
 
-/* A file that was made before there were windows, or has lost its own. */
+/* A window of no bytes: the ring starts where it would be. */
 static void
 test_no_window(void **state)
 {
+    char path[1024], ring[RING];
     voc_file_header_t header;
+    voc_journal_t *journal;
+
+    (void)state;
+    left_behind_settled(10, 400, 3, path);
+    peek(path, RING_AT, ring, RING);
+    poke(path, VOC_FILE_WINDOW, ring, RING);
+    peek(path, 0, &header, sizeof(header));
+    header.header_size = VOC_FILE_WINDOW;
+    header.crc = voc_crc32c(0, &header, offsetof(voc_file_header_t, crc));
+    poke(path, 0, &header, sizeof(header));
+    journal = adopt();
+    expect_all(journal, 4, 10);
+    voc_journal_close(journal);
+}
+
+static void
+test_impossible_window(void **state)
+{
+    static const uint32_t sizes[] = {4096, 8191, 8200, 8192 + RING + 4096};
+    voc_file_header_t header;
+    voc_journal_t *journal;
+    char path[1024];
+    unsigned i;
+
+    (void)state;
+    left_behind(10, 400, 3, path);
+    peek(path, 0, &header, sizeof(header));
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        header.header_size = sizes[i];
+        header.crc = voc_crc32c(0, &header, offsetof(voc_file_header_t, crc));
+        poke(path, 0, &header, sizeof(header));
+        assert_int_equal(adopt_it(&journal), VOC_JOURNAL_REFUSED);
+        assert_non_null(strstr(error.text, "impossible values"));
+    }
+}
+
+/* Cut behind it, or in it: what it has left is found. */
+static void
+test_cut_behind_window(void **state)
+{
     voc_journal_t *journal;
     char path[1024];
 
     (void)state;
-    left_behind_settled(10, 400, 3, path);
-    assert_int_equal(truncate(path, VOC_FILE_RING + RING), 0);
+    left_behind(5, 400, 3, path);
+    assert_int_equal(truncate(path, RING_AT), 0);
     journal = adopt();
-    expect_all(journal, 4, 10);
+    expect_status(journal, 3, 5);
+    expect_all(journal, 1, 5);
     assert_int_equal(voc_journal_check(journal, &error), VOC_JOURNAL_FAILED);
     assert_non_null(strstr(error.text, "was truncated"));
     voc_journal_close(journal);
 
-    peek(path, 0, &header, sizeof(header));
-    header.window = 0;
-    header.crc = voc_crc32c(0, &header, offsetof(voc_file_header_t, crc));
-    poke(path, 0, &header, sizeof(header));
+    assert_int_equal(truncate(path, VOC_FILE_WINDOW + 800), 0);
     journal = adopt();
-    expect_all(journal, 4, 10);
-    assert_int_equal(voc_journal_check(journal, &error), VOC_JOURNAL_OK);
+    expect_status(journal, 0, 2);
     voc_journal_close(journal);
-
-    header.window = 4097;
-    header.crc = voc_crc32c(0, &header, offsetof(voc_file_header_t, crc));
-    poke(path, 0, &header, sizeof(header));
-    assert_int_equal(adopt_it(&journal), VOC_JOURNAL_REFUSED);
-    assert_non_null(strstr(error.text, "impossible values"));
-    unlink(path);
 }
 
 /* A torn one in the middle of the window; then the last one. */
@@ -246,7 +286,7 @@ test_damaged_window(void **state)
 
     (void)state;
     left_behind(5, 400, 0, path);
-    flip(path, RING + 2 * 400 + 100);
+    flip_window(path, 2 * 400 + 100);
     journal = adopt();
     expect_status(journal, 0, 5);
     voc_journal_seek(&reader, journal, 0);
@@ -257,7 +297,7 @@ test_damaged_window(void **state)
     expect_empty(&reader, 0);
     voc_journal_close(journal);
 
-    flip(path, RING + 4 * 400 + 100);
+    flip_window(path, 4 * 400 + 100);
     journal = adopt();
     expect_status(journal, 0, 5);
     voc_journal_seek(&reader, journal, 3);
@@ -266,13 +306,13 @@ test_damaged_window(void **state)
     voc_journal_close(journal);
 }
 
-/* Live: a scan goes from the ring on into the window. */
+/* Live: a scan finds what is in the window alone, moved or not. */
 static void
 test_scan(void **state)
 {
     voc_journal_t *journal = filled(30, 400, 0);
     const char *path = voc_journal_path(journal);
-    uint64_t bad = moved(journal) / 400 - 1;
+    uint64_t bad = moved(journal) / 400 - 4;
     voc_journal_reader_t reader;
     voc_journal_record_t record;
     uint64_t i;
@@ -281,7 +321,9 @@ test_scan(void **state)
     assert_in_range(bad, 10, 28);
     journal->window.bytes[bad * 400 % WINDOW + 50] ^= 1;
     journal->window.bytes[(bad + 1) * 400 % WINDOW + 50] ^= 1;
-    flip(path, bad * 400 + 50);
+    for (i = bad; i < bad + 4; i++) {
+        flip(path, i * 400 + 50);
+    }
     voc_journal_seek(&reader, journal, 0);
     for (i = 1; i <= 30; i++) {
         if (i != bad + 1 && i != bad + 2) {
@@ -313,7 +355,7 @@ test_old_window(void **state)
     settled(journal);
     voc_journal_close(journal);
 
-    poke(path, VOC_FILE_RING + RING, window, WINDOW);
+    poke(path, VOC_FILE_WINDOW, window, WINDOW);
     journal = adopt();
     expect_status(journal, 299, 400);
     expect_all(journal, 300, 400);
@@ -408,6 +450,25 @@ test_dies_anywhere(void **state)
     assert_in_range(died, 250, 4 * 4 * 4 * 6 + 16);
 }
 
+/* What it would have written over is still there for Redis to lose. */
+static void
+test_dies_before_a_lap(void **state)
+{
+    voc_journal_t *journal = filled(65, 1000, 65);
+    voc_journal_reader_t reader;
+    voc_journal_record_t record;
+
+    (void)state;
+    assert_true(dies(journal, 3000, VOC_POINT_END));
+    append(journal, 60);
+    voc_journal_close(journal);
+    journal = adopt();
+    expect_status(journal, 65, 66);
+    voc_journal_seek(&reader, journal, 0);
+    expect(&reader, 1, 0, &record);
+    voc_journal_close(journal);
+}
+
 /* What it has said to be in the ring was not yet published. */
 static void
 test_dies_moved(void **state)
@@ -494,7 +555,7 @@ test_cut(void **state)
 
     (void)state;
     assert_int_equal(truncate(voc_journal_path(journal),
-                              VOC_FILE_RING + RING - 4096),
+                              RING_AT + RING - 4096),
                      0);
     assert_int_equal(voc_journal_sync(journal, &synced, &error),
                      VOC_JOURNAL_FAILED);
@@ -580,10 +641,13 @@ main(void)
         T(test_memory),
         T(test_recovers_window),
         T(test_no_window),
+        T(test_impossible_window),
+        T(test_cut_behind_window),
         T(test_damaged_window),
         T(test_scan),
         T(test_old_window),
         T(test_dies_anywhere),
+        T(test_dies_before_a_lap),
         T(test_dies_moved),
         T(test_dies_last),
         T(test_cannot_be_written),

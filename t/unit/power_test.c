@@ -14,8 +14,7 @@
 #define IMAGES    12 /* of a run */
 #define RECORDS   4096
 #define VERSIONS  8
-#define WINDOW    (RING / 4)
-#define FILE_SIZE (VOC_FILE_RING + RING + WINDOW)
+#define FILE_SIZE (RING_AT + RING)
 #define MOST      (2048 + VOC_RECORD_HEADER) /* bytes of a record */
 #define SECTOR    512
 #define PAGE      4096
@@ -286,11 +285,11 @@ is_whole(uint64_t seq)
     const record_t *record = &t.records[seq];
     size_t size = VOC_RECORD_HEADER + record->length;
     size_t place = record->offset % WINDOW, first = WINDOW - place;
-    const char *window = t.image + VOC_FILE_RING + RING;
+    const char *window = t.image + VOC_FILE_WINDOW;
 
     first = size < first ? size : first;
 
-    return memcmp(t.image + VOC_FILE_RING + record->offset % RING,
+    return memcmp(t.image + RING_AT + record->offset % RING,
                   record->bytes, size) == 0 ||
            (memcmp(window + place, record->bytes, first) == 0 &&
             memcmp(window, record->bytes + first, size - first) == 0);
