@@ -76,6 +76,11 @@ voc_open_map(voc_journal_t *journal, uint64_t have, voc_error_t *error)
         journal->map = map;
         journal->map_size = size;
         journal->ring.bytes = (char *)map + journal->ring_at;
+        if (have < size) {
+            journal->ring.have = have < journal->ring_at
+                                     ? 0
+                                     : (have - journal->ring_at) & ~7ULL;
+        }
         journal->window = journal->ring;
     }
 
@@ -209,7 +214,8 @@ voc_recover_found(voc_journal_t *journal, const voc_file_record_t *header)
 static voc_journal_rc
 voc_recover_moved(voc_journal_t *journal, const voc_file_record_t *header)
 {
-    const voc_area_t *window = &journal->window, *ring = &journal->ring;
+    const voc_area_t *window = &journal->window;
+    voc_area_t *ring = &journal->ring;
     uint64_t need = voc_record_size(header->length);
     uint64_t place = header->offset % ring->size;
     uint64_t page = place - place % VOC_FILE_PAGE;
@@ -228,6 +234,12 @@ voc_recover_moved(voc_journal_t *journal, const voc_file_record_t *header)
     (void)voc_journal_copy(journal, ring->bytes + place,
                            window->bytes + header->offset % window->size,
                            need);
+
+    /* The file may have been cut in front of it. */
+    if (ring->have < place + need) {
+        ring->have = place + need;
+    }
+
     return VOC_JOURNAL_OK;
 }
 

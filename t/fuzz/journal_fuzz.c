@@ -25,7 +25,7 @@ static int file = -1;
 static const image_t *original;
 static uint8_t bytes[FILE_MAX]; /* what has to be in the file, */
 static uint8_t opened[FILE_MAX]; /* and what was when it was opened */
-static size_t size, opened_size;
+static size_t size;
 static uint64_t ring_size; /* that the header tells */
 static int forged;         /* a record may validate that was never written */
 static int moving;         /* changed while it is read */
@@ -203,17 +203,23 @@ change_op(unsigned op, fuzz_input_t *in)
 /* ---- what has to hold ------------------------------------------------- */
 
 /*
- * Bytes of ring that are in the file.  Of one that is cut short while it is
- * mapped the last page's rest reads as zeros, which may complete a record.
+ * Bytes of ring in the file; and those that may hold records, where the
+ * window has some behind them, or zeros complete one.
  */
 UNSEEN static uint64_t
 ring_have(void)
 {
-    uint64_t have = size > IMAGE_RING_AT ? size - IMAGE_RING_AT : 0;
-
-    have = moving ? (have + 4095) & ~4095ULL : have & ~7ULL;
+    uint64_t have = size > IMAGE_RING_AT ? (size - IMAGE_RING_AT) & ~7ULL : 0;
 
     return have < ring_size ? have : ring_size;
+}
+
+UNSEEN static uint64_t
+ring_most(void)
+{
+    uint64_t most = FILE_MAX - IMAGE_RING_AT;
+
+    return most < ring_size ? most : ring_size;
 }
 
 /* Nothing was written to the file. */
@@ -238,22 +244,15 @@ check_status(void)
     return status;
 }
 
-/* What stands in the window at this offset; 0: it is not all there. */
-UNSEEN static int
+/* What stands in the window at this offset. */
+UNSEEN static void
 window_bytes(const uint8_t *from, uint64_t offset, uint8_t *to, size_t len)
 {
-    size_t i, at;
+    size_t i;
 
     for (i = 0; i < len; i++) {
-        at = VOC_FILE_WINDOW + (offset + i) % IMAGE_WINDOW;
-        if (at >= (from == bytes ? size : from == opened ? opened_size
-                                                         : IMAGE_SIZE)) {
-            return 0;
-        }
-        to[i] = from[at];
+        to[i] = from[VOC_FILE_WINDOW + (offset + i) % IMAGE_WINDOW];
     }
-
-    return 1;
 }
 
 /* The record stands there, whole, and its checksum is right. */
@@ -267,10 +266,10 @@ stands(const uint8_t *from, int window, const voc_journal_record_t *record,
     voc_file_record_t header;
 
     if (window) {
-        if (record->length + 40ULL > sizeof(copy) ||
-            !window_bytes(from, record->offset, copy, 40 + record->length)) {
+        if (record->length + 40ULL > sizeof(copy)) {
             return 0;
         }
+        window_bytes(from, record->offset, copy, 40 + record->length);
         memcpy(&header, copy, 40);
         ring = copy;
         place = 0;
@@ -280,8 +279,7 @@ stands(const uint8_t *from, int window, const voc_journal_record_t *record,
                                      header.length)) {
             return 0;
         }
-    } else if (!image_valid(ring, from == bytes ? ring_have() : ring_size,
-                            ring_size, place, &header)) {
+    } else if (!image_valid(ring, ring_most(), ring_size, place, &header)) {
         return 0;
     }
 
@@ -295,12 +293,11 @@ stands(const uint8_t *from, int window, const voc_journal_record_t *record,
 UNSEEN static void
 check_record(const voc_journal_record_t *record, const char *payload)
 {
-    must(size > IMAGE_RING_AT);
+    must(moving || size > VOC_FILE_WINDOW);
     must(record->end == record->offset + (record->length + 47ULL) / 8 * 8);
     must(stands(bytes, 0, record, payload) ||
-         (opened_size >= IMAGE_SIZE &&
-          (stands(opened, 0, record, payload) ||
-           stands(opened, 1, record, payload))));
+         stands(opened, 0, record, payload) ||
+         stands(opened, 1, record, payload));
 }
 
 /*
@@ -311,21 +308,21 @@ UNSEEN static int
 as_written(const voc_file_record_t *record, size_t len)
 {
     static uint8_t was[IMAGE_RING], is[IMAGE_RING];
-    size_t place = record->offset % IMAGE_RING;
+    uint64_t place = record->offset % IMAGE_RING;
 
-    if (record->offset < original->moved &&
-        place + (len + 7) / 8 * 8 <= ring_have() &&
-        memcmp(original->bytes + IMAGE_RING_AT + place,
-               bytes + IMAGE_RING_AT + place, len) == 0) {
+    if (record->offset < original->moved) {
+        memcpy(was, original->bytes + IMAGE_RING_AT + place, len);
+    } else {
+        window_bytes(original->bytes, record->offset, was, len);
+    }
+
+    if (place + (len + 7) / 8 * 8 <= ring_have() &&
+        memcmp(was, bytes + IMAGE_RING_AT + place, len) == 0) {
         return 1;
     }
 
-    return original->window &&
-           record->offset + IMAGE_WINDOW >= original->end &&
-           len <= IMAGE_WINDOW &&
-           window_bytes(original->bytes, record->offset, was, len) &&
-           window_bytes(bytes, record->offset, is, len) &&
-           memcmp(was, is, len) == 0;
+    window_bytes(bytes, record->offset, is, len);
+    return len <= IMAGE_WINDOW && memcmp(was, is, len) == 0;
 }
 
 UNSEEN static int
@@ -527,7 +524,6 @@ open_journal(int adopt)
 
     must(good || forged);
     memcpy(opened, bytes, sizeof(opened));
-    opened_size = size;
     ring_size = voc_journal_size(journal);
     do {
         rc = voc_journal_recover(journal);
