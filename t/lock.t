@@ -28,9 +28,9 @@ print $source <<'END';
 #define NAME(point) [VOC_POINT_##point] = #point
 
 static const char *const names[] = {
-    NAME(LOCKED),    NAME(SKIPPED),   NAME(HEADER),    NAME(PAYLOAD),
-    NAME(END),       NAME(PUBLISHED), NAME(UNLOCKED),  NAME(TAIL_FILE),
-    NAME(TAIL_TURN), NAME(TAIL_DONE),
+    NAME(LOCKED),    NAME(MOVED),     NAME(SKIPPED),   NAME(HEADER),
+    NAME(PAYLOAD),   NAME(END),       NAME(PUBLISHED), NAME(UNLOCKED),
+    NAME(TAIL_FILE), NAME(TAIL_TURN), NAME(TAIL_DONE),
 };
 
 static void
@@ -55,15 +55,23 @@ system("@{[ $ENV{CC} // 'gcc' ]} -std=c11 -D_GNU_SOURCE -shared -fPIC"
     or die 'no compiler';
 $ENV{VOC_PRELOAD} = join ' ', $ENV{VOC_PRELOAD} // (), "$dir/points.so";
 
-my $rig = VocTest::Rig->new(workers => 3,
-    journal => '%%DIR%%/journal size=64k')->start;
-my $nginx = $rig->nginx;
-$nginx->{workers} = 3;
-$nginx->reload(old => 1);
-$nginx->expect_log(qr/\[alert\].*exited on signal 9/,
-    qr/\[crit\].*a process holds the journal's lock/,
-    qr/\[crit\].*the journal is full/);
-my $sender = $rig->send(connections => 4, rate => 80);
+my ($rig, $nginx, $sender);
+
+sub begin {
+    my ($sync) = @_;
+
+    $rig = VocTest::Rig->new(workers => 3,
+        journal => "%%DIR%%/journal size=64k sync=$sync")->start;
+    $nginx = $rig->nginx;
+    $nginx->{workers} = 3;
+    $nginx->reload(old => 1);
+    $nginx->expect_log(qr/\[alert\].*exited on signal 9/,
+        qr/\[crit\].*a process holds the journal's lock/,
+        qr/\[crit\].*the journal is full/);
+    $sender = $rig->send(connections => 4, rate => 80);
+}
+
+begin('1s');
 
 sub state_of { return (slurp("/proc/$_[0]/stat") =~ /\) (\S)/)[0] // '-' }
 
@@ -138,10 +146,11 @@ sub right {
     return $good;
 }
 
-for my $point (qw(LOCKED SKIPPED HEADER PAYLOAD END PUBLISHED
-    TAIL_FILE TAIL_TURN TAIL_DONE))
-{
-    for my $signal (qw(CONT KILL)) {
+sub at_points {
+    my @points = @_;
+
+    for my $at (map { ["CONT", $_], ["KILL", $_] } @points) {
+        my ($signal, $point) = @$at;
         my $name = "$signal at $point";
         my $pid  = stopped_at($point);
 
@@ -153,6 +162,20 @@ for my $point (qw(LOCKED SKIPPED HEADER PAYLOAD END PUBLISHED
         right($name) or die $nginx->error_log;
     }
 }
+
+sub at_rest {
+    $sender->stop;
+    $rig->marker;
+    right('at rest', 0);
+    $rig->drained(kills => 1);
+    unlike $nginx->error_log, qr/exited on signal (?!9\b)/, 'no worker crashed';
+    unlike $nginx->error_log,
+        qr/cannot be written|Structure needs cleaning|fdatasync/,
+        'nor was a journal given up';
+}
+
+at_points(qw(LOCKED MOVED SKIPPED HEADER PAYLOAD END PUBLISHED
+    TAIL_FILE TAIL_TURN TAIL_DONE));
 
 # ---- reload and stop meanwhile ----------------------------------------------------------
 
@@ -185,12 +208,13 @@ for my $signal (qw(CONT KILL)) {
     right("a stop while one is stopped in the lock, $signal");
 }
 
-$sender->stop;
-$rig->marker;
-right('at rest', 0);
-$rig->drained(kills => 1);
-unlike $nginx->error_log, qr/exited on signal (?!9\b)/, 'no worker crashed';
-unlike $nginx->error_log, qr/cannot be written|Structure needs cleaning/,
-    'nor was a journal given up';
+at_rest();
+
+# ---- answers that wait for a sync, which waits for the lock -------------------------------
+
+$nginx->stop;
+begin('always');
+at_points(qw(MOVED));
+at_rest();
 
 done_testing;
