@@ -38,8 +38,15 @@ open_journal(const char *path, voc_journal_rc *rc, voc_error_t *error)
         return NULL;
     }
 
-    while (voc_journal_recover(journal) == VOC_JOURNAL_AGAIN) {
-        /* slice by slice */
+    do {
+        *rc = voc_journal_recover(journal); /* slice by slice */
+    } while (*rc == VOC_JOURNAL_AGAIN);
+
+    if (*rc != VOC_JOURNAL_OK) {
+        snprintf(error->text, sizeof(error->text),
+                 "no memory to read journal \"%s\"", path);
+        voc_journal_close(journal);
+        return NULL;
     }
 
     return journal;

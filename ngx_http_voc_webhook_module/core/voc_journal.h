@@ -228,7 +228,8 @@ voc_journal_rc voc_journal_inspect(const char *path, voc_journal_t **journal,
 
 /*
  * Finds the records of an adopted or inspected file, a slice a call; trusts
- * no stored head.  AGAIN, then OK: status and reading work from here.
+ * no stored head.  AGAIN, then OK: status and reading work from here; FAILED:
+ * no memory for what its window has.
  */
 voc_journal_rc voc_journal_recover(voc_journal_t *journal);
 

@@ -22,7 +22,6 @@
 
 typedef struct {
     uint8_t bytes[IMAGE_SIZE];
-    int window;     /* it is not empty */
     uint64_t moved; /* offset: what is behind it, only the window has */
     voc_file_record_t records[IMAGE_RECORDS]; /* all that validate, by seq */
     unsigned n;
@@ -173,7 +172,6 @@ image_window(image_t *image, unsigned n)
     uint8_t *ring = image->bytes + IMAGE_RING_AT;
     uint64_t at = image->end > IMAGE_WINDOW ? image->end - IMAGE_WINDOW : 0;
 
-    image->window = 1;
     image->moved = image->records[image->n - n].offset;
 
     for (; at < image->end; at++) {
