@@ -49,7 +49,7 @@ die() { say "$*"; exit 1; }
 # ---- packages ------------------------------------------------------------
 
 packages_build="gcc make nginx libhiredis-dev libpcre2-dev libssl-dev
-    zlib1g-dev redis-server openssl curl"
+    liburing-dev zlib1g-dev redis-server openssl curl"
 packages_test="libcmocka-dev clang valgrind wrk faketime perl
     libio-socket-ssl-perl libredis-perl"
 packages_bench="wrk perl libredis-perl"

@@ -537,6 +537,10 @@ ngx_http_voc_webhook_init_process(ngx_cycle_t *cycle)
         }
     }
 
+    if (vmcf->in_use) {
+        ngx_http_voc_webhook_together_init(cycle);
+    }
+
     return NGX_OK;
 }
 
@@ -559,4 +563,6 @@ ngx_http_voc_webhook_exit_process(ngx_cycle_t *cycle)
     for (i = 0; i < vmcf->queues.nelts; i++) {
         ngx_http_voc_webhook_queue_exit_process(queue[i]);
     }
+
+    ngx_http_voc_webhook_together_exit();
 }

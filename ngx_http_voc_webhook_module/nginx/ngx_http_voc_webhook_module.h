@@ -185,6 +185,17 @@ ngx_int_t ngx_http_voc_webhook_answer(ngx_http_voc_webhook_ctx_t *ctx);
 /* Before an answer; NGX_OK, or NGX_ERROR: no memory. */
 ngx_int_t ngx_http_voc_webhook_tune(ngx_http_request_t *r);
 
+/* _together.c */
+/* At the start and the end of a worker. */
+void ngx_http_voc_webhook_together_init(ngx_cycle_t *cycle);
+void ngx_http_voc_webhook_together_exit(void);
+/* Before an answer, over HTTP/1; NGX_OK, or NGX_ERROR: no memory. */
+ngx_int_t ngx_http_voc_webhook_together_tune(ngx_http_request_t *r);
+/* NGX_OK: a copy will be sent, NGX_DECLINED: the caller is to send it, NGX_AGAIN:
+ * as with a full socket, or NGX_ERROR, logged.  Of 0 bytes: never NGX_OK. */
+ngx_int_t ngx_http_voc_webhook_together_take(ngx_connection_t *c,
+    const u_char *data, size_t len);
+
 /* _ssl.c */
 #if (NGX_HTTP_SSL)
 /* As that, over TLS. */

@@ -62,6 +62,22 @@ ngx_http_voc_webhook_bio_write(BIO *bio, const char *buf, size_t size,
     socket = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
 
+    switch (ngx_http_voc_webhook_together_take(socket->connection,
+                                               (const u_char *) buf, size))
+    {
+    case NGX_OK:
+        *bytes = size;
+        return 1;
+
+    case NGX_AGAIN:
+        BIO_set_retry_write(bio);
+        /* fall through */
+
+    case NGX_ERROR:
+        *bytes = 0;
+        return -1;
+    }
+
     flags = socket->more ? MSG_MORE : 0;
 
     do {

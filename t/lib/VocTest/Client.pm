@@ -8,6 +8,7 @@ package VocTest::Client;
 #       ip6     => 1,               # ::1
 #       local   => '127.0.0.2',     # source address
 #       timeout => 10,              # s
+#       room    => 4096,            # SO_RCVBUF, bytes
 #   );
 #   my $answer = $client->post('/voc?event=...');
 #   my $answer = $client->request('POST', $target,
@@ -42,6 +43,7 @@ use IO::Socket::INET;
 use IO::Socket::IP;
 use IO::Socket::SSL;
 use IO::Socket::UNIX;
+use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Time::HiRes qw(time);
 use VocTest;
 
@@ -143,6 +145,8 @@ sub connect {
             PeerPort => $self->{port},
             Timeout  => $self->{timeout},
             $self->{local} ? (LocalHost => $self->{local}) : (),
+            $self->{room}
+                ? (Sockopts => [[SOL_SOCKET, SO_RCVBUF, $self->{room}]]) : (),
         );
     }
     croak "cannot connect: $@ $!" if !$socket;

@@ -6,6 +6,7 @@ package VocTest::Nginx;
 #       http    => '...',     # what stands in http { }
 #       main    => '...',     # on top, such as "worker_shutdown_timeout 1s;"
 #       events  => '...',     # in events { }
+#       connections => 512,   # worker_connections
 #       workers => 2,
 #       conf    => '...',     # or all of the file
 #       env     => { NAME => 'value' },
@@ -43,7 +44,7 @@ use File::Glob qw(:bsd_glob);
 use VocTest qw(build_dir certificate complain end_session free_port
     private_dir reap register session slurp spawn wait_for worker_user);
 
-my @sections = qw(conf env events http main workers);
+my @sections = qw(conf connections env events http main workers);
 
 sub new {
     my ($class, %options) = @_;
@@ -100,7 +101,7 @@ pid %%DIR%%/nginx.pid;
 lock_file %%DIR%%/nginx.lock;
 error_log %%LOG%% info;
 @{[ $self->{main} // '' ]}
-events { worker_connections 512; @{[ $self->{events} // '' ]} }
+events { worker_connections @{[ $self->{connections} // 512 ]}; @{[ $self->{events} // '' ]} }
 http {
     access_log off;
 $temp

@@ -6,6 +6,7 @@ package VocTest::Records;
 #   my $client = VocTest::Records->new(
 #       port    => $nginx->port,
 #       version => 0x0303,              # or 0x0304: TLS 1.2, 1.3
+#       room    => 4096,                # SO_RCVBUF, bytes
 #   );
 #   my $bytes = $client->record($text); # encrypted; must be sent in this order
 #   my $bytes = $client->close_notify;
@@ -22,9 +23,9 @@ use warnings;
 
 use Carp qw(croak);
 use IO::Select;
-use IO::Socket::INET;
+use IO::Socket::IP;
 use Net::SSLeay;
-use Socket qw(IPPROTO_TCP TCP_NODELAY);
+use Socket qw(IPPROTO_TCP SOL_SOCKET SO_RCVBUF TCP_NODELAY);
 use Time::HiRes qw(time);
 use VocTest qw(slurp);
 use VocTest::Client;
@@ -35,9 +36,11 @@ sub new {
     my ($class, %options) = @_;
     my $self = bless { timeout => 10, buffer => '', %options }, $class;
 
-    $self->{socket} = IO::Socket::INET->new(
+    $self->{socket} = IO::Socket::IP->new(
         PeerHost => '127.0.0.1',
         PeerPort => $self->{port},
+        $self->{room}
+            ? (Sockopts => [[SOL_SOCKET, SO_RCVBUF, $self->{room}]]) : (),
     ) or croak "cannot connect: $@";
     setsockopt $self->{socket}, IPPROTO_TCP, TCP_NODELAY, 1;
 
