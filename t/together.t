@@ -261,14 +261,18 @@ for (['plain', 0], ['TLS', 1]) {
         'those that stay go together';
     $_->close for @clients;
 
-    # The answer of a connection that has half of its next request.
-    @clients = map { client($nginx) } 1 .. 4;
-    @sent    = map { [$_, callid()] } @clients;
-    in_one_turn($nginx, sub {
-        $_->[0]->send(event($_->[1]) . 'POST /vo') for @sent;
-        shutdown $_->[0]{socket}, 1 for @sent;
-    });
-    answered('no more to come', 12, @sent);
+    # Senders that send no more: behind half of the next request, of a body.
+    my $before = 8;
+    for my $kind ([''], ['POST /vo'], ['', headers => ['Content-Length: 5']]) {
+        my ($more, @options) = @$kind;
+        @clients = map { client($nginx) } 1 .. 4;
+        @sent    = map { [$_, callid()] } @clients;
+        in_one_turn($nginx, sub {
+            $_->[0]->send(event($_->[1], @options) . $more) for @sent;
+            shutdown $_->[0]{socket}, 1 for @sent;
+        });
+        answered('no more to come', $before += 4, @sent);
+    }
     $nginx->stop;
 }
 
@@ -293,8 +297,9 @@ for (['plain', 0], ['TLS', 1]) {
 
 # ---- a sender that does not read ---------------------------------------------------
 
-for (['plain', 0], ['TLS', 1]) {
-    my ($name, $tls) = @$_;
+# more: rounds of events behind the answer that has no room.
+sub no_room {
+    my ($name, $tls, $more) = @_;
     my $nginx   = nginx('');
     my @clients = map { client($nginx, $tls, room => 4096) } 1 .. 3;
     my @sent;
@@ -304,17 +309,25 @@ for (['plain', 0], ['TLS', 1]) {
         return grep { $_ < $size } map {@$_} @done[1 .. $#done];
     };
 
-    # To the one whose answer has no room left: no other comes behind it.
     for (1 .. 1_000) {
         push @sent, send_all($nginx, @clients);
         wait_for { submissions() == @sent / 3 };
         last if $full->();
     }
     ok $full->(), "$name: no room for an answer" or diag scalar @sent;
+    for (1 .. $more) {
+        push @sent, send_all($nginx, @clients);
+    }
     answered($name, scalar @sent, @sent);
     answered("$name, later", @sent + 3, send_all($nginx, @clients));
     $nginx->stop;
+    return;
 }
+
+no_room('plain', 0, 0);
+no_room('plain, and more', 0, 2);
+no_room('TLS', 1, 0);
+no_room('TLS, and more', 1, 2);
 
 # ---- without io_uring ------------------------------------------------------------------
 
@@ -341,14 +354,32 @@ for (['plain', 0], ['TLS', 1]) {
 
 # ---- short of connections ---------------------------------------------------------------
 
-# nginx ends idle connections then, and among them may be one of this turn.
+# nginx ends the one that has been idle for longest, here one of this turn: the
+# others have a request that is not whole.
 {
-    my $nginx   = nginx('', connections => 40);
-    my @clients = map { client($nginx) } 1 .. 30;
-    my @sent    = map { [$_, callid()] } @clients;
+    my $nginx = nginx('', connections => 64)
+        ->expect_log(qr/worker_connections are not enough, reusing/);
+    my @busy;
+    my $connect = sub {
+        push @busy, client($nginx);
+        $busy[-1]->send('POST /voc');
+    };
 
-    in_one_turn($nginx, sub { $_->[0]->send(event($_->[1])) for @sent });
-    answered('few connections', 30, @sent);
+    $connect->() while $nginx->error_log !~ /not enough, reusing/ && @busy < 64;
+    ok @busy < 64, 'few connections';
+    my $left = sockets($nginx) - 2;
+    (shift @busy)->close for 1 .. 2;
+    wait_for { sockets($nginx) == $left };
+    my @clients = map { client($nginx) } 1 .. 2;
+    my @sent    = map { [$_, callid()] } @clients;
+    my @new;
+
+    in_one_turn($nginx, sub {
+        $_->[0]->send(event($_->[1])) for @sent;
+        push @new, connected($nginx);
+    });
+    answered('few connections', 2, @sent);
+    $_->close for @busy;
     $nginx->stop;
 }
 

@@ -24,7 +24,7 @@
 #define VOC_PUSHER_GATHER      1  /* ms, */
 #define VOC_PUSHER_FEW         4  /* ... or so many events */
 #define VOC_PUSHER_MANY        24 /* from so many a ms on: */
-#define VOC_PUSHER_GATHER_MANY 3  /* ms */
+#define VOC_PUSHER_GATHER_MANY 12 /* ms */
 #define VOC_PUSHER_TAKEN       30 /* percent of a CPU, */
 #define VOC_PUSHER_SOME        12 /* below so many a ms of that, */
 #define VOC_PUSHER_SELDOM      1  /* but one in so many ms at least: */

@@ -285,7 +285,8 @@ ngx_http_voc_webhook_held_write_handler(ngx_event_t *wev)
 
 /*
  * Whether nginx keeps the connection behind this answer, by the rules of
- * ngx_http_finalize_connection().  Short of connections it ends idle ones.
+ * ngx_http_finalize_connection().  Short of connections, of which a sixteenth is
+ * left, it ends idle ones; until then there are as many.
  */
 
 static ngx_uint_t
@@ -302,7 +303,7 @@ ngx_http_voc_webhook_stays(ngx_http_request_t *r)
            && !ngx_terminate
            && clcf->keepalive_timeout > 0
            && clcf->post_action.data == NULL
-           && ngx_cycle->free_connection_n > ngx_cycle->connection_n / 16;
+           && ngx_cycle->free_connection_n > ngx_cycle->connection_n / 8;
 }
 
 
