@@ -109,7 +109,9 @@ sub nginx {
         redis   127.0.0.1:@{[ $redis->port ]};
         journal %%DIR%%/journal size=16m;
     }
+    log_format sent \$bytes_sent;
     server {
+        access_log %%DIR%%/sent sent;
         listen 127.0.0.1:%%PORT%% sndbuf=4k;
         listen 127.0.0.1:%%PORT_TLS%% ssl sndbuf=4k;
         %%SSL%%
@@ -117,7 +119,8 @@ sub nginx {
         keepalive_requests 100000;
         location = /voc  { voc_webhook calls; voc_webhook_allow 127.0.0.1;
                            voc_webhook_https off; }
-        location = /text { return 200 text; }
+        location = /text  { return 200 text; }
+        location = /large { return 200 "@{[ 'x' x 2000 ]}"; }
         location = /form { voc_webhook calls; voc_webhook_allow 127.0.0.1;
                            voc_webhook_https off; post_action /text; }
     }
@@ -189,7 +192,7 @@ sub listed {
 # Each of these [client, callid] gets one answer, with the id of its event.
 sub answered {
     my ($name, $count, @sent) = @_;
-    my %answer = map { ($_->[1] => eval { $_->[0]->receive }) } @sent;
+    my %answer = map { ($_->[1] => scalar eval { $_->[0]->receive }) } @sent;
     my %id = listed($count);
     my $wrong = grep {
         !$answer{ $_->[1] } || $answer{ $_->[1] }{status} != 200
@@ -229,16 +232,23 @@ for (['plain', 0], ['TLS', 1]) {
     answered("$name, alone", 73, send_all($nginx, $clients[0]));
     is scalar(submissions()), 0, 'without io_uring';
 
-    # Several of one connection, in their order; with others' in between.
-    my @first = @clients[0 .. 3];
-    my @sent  = map { my $client = $_; map { [$client, callid()] } 1 .. 5 } @first;
-    in_one_turn($nginx, sub {
-        for my $client (@first) {
-            $client->send(join '', map { event($_->[1]) }
-                grep { $_->[0] == $client } @sent);
-        }
-    });
-    answered("$name, pipelined", 93, @sent);
+    # Several of one connection, in their order; with others' in between, or not.
+    my $pipelined = sub {
+        my ($count, @first) = @_;
+        my @sent = map { my $client = $_; map { [$client, callid()] } 1 .. 5 } @first;
+
+        in_one_turn($nginx, sub {
+            for my $client (@first) {
+                $client->send(join '', map { event($_->[1]) }
+                    grep { $_->[0] == $client } @sent);
+            }
+        });
+        answered("$name, pipelined", $count, @sent);
+    };
+    $pipelined->(93, @clients[0 .. 3]);
+    $pipelined->(98, $clients[0]);
+    my %sizes = map { ($_ => 1) } split /\n/, slurp($nginx->dir . '/sent');
+    is scalar(keys %sizes), 1, '$bytes_sent is of one answer';
     $nginx->stop;
 }
 
@@ -297,6 +307,34 @@ for (['plain', 0], ['TLS', 1]) {
 
 # ---- a sender that does not read ---------------------------------------------------
 
+# What nginx's socket still holds for it, bytes.
+sub stuck {
+    my ($client) = @_;
+    my ($mine, $theirs) = map { sprintf '%04X', $_ }
+        $client->{socket}->sockport, $client->{socket}->peerport;
+
+    return slurp('/proc/net/tcp')
+        =~ /^\s*\d+: \w+:$theirs \w+:$mine \w+ (\w+):/m && hex $1;
+}
+
+# An event that is a form; nginx says "100 Continue" first, by another function.
+sub form {
+    my ($callid) = @_;
+    my $body = query(sample('ivrOption', callid => $callid));
+
+    return join "\r\n", 'POST /voc HTTP/1.1', 'Host: x',
+        'Content-Type: application/x-www-form-urlencoded',
+        'Content-Length: ' . length $body, 'Expect: 100-continue', '', $body;
+}
+
+# Takes all that the kernel has for it.
+sub drain {
+    my ($client) = @_;
+
+    wait_for { 1 while defined $client->read_some; !stuck($client) };
+    return;
+}
+
 # more: rounds of events behind the answer that has no room.
 sub no_room {
     my ($name, $tls, $more) = @_;
@@ -315,16 +353,33 @@ sub no_room {
         last if $full->();
     }
     ok $full->(), "$name: no room for an answer" or diag scalar @sent;
-    for (1 .. $more) {
-        push @sent, send_all($nginx, @clients);
+    if ($more eq 'form') {
+        my @forms = map { [$_, callid()] } @clients;
+        in_one_turn($nginx, sub {
+            drain($_) for @clients;
+            $_->[0]->send(form($_->[1])) for @forms;
+        });
+        push @sent, @forms;
     }
-    answered($name, scalar @sent, @sent);
+    elsif ($more eq 'large') {
+        $_->send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n") for @clients;
+        eval { $_->[0]->receive } for @sent;
+        is scalar(grep { length $_->receive->{body} != 2000 } @clients), 0,
+            "$name: behind it what is larger";
+    }
+    else {
+        push @sent, send_all($nginx, @clients) for 1 .. $more;
+    }
+    answered($name, scalar @sent, @sent) if $more ne 'large';
     answered("$name, later", @sent + 3, send_all($nginx, @clients));
     $nginx->stop;
     return;
 }
 
 no_room('plain', 0, 0);
+no_room('plain, then room', 0, 'form');
+no_room('plain, and another', 0, 'large');
+no_room('TLS, and another', 1, 'large');
 no_room('plain, and more', 0, 2);
 no_room('TLS', 1, 0);
 no_room('TLS, and more', 1, 2);
@@ -360,12 +415,14 @@ no_room('TLS, and more', 1, 2);
     my $nginx = nginx('', connections => 64)
         ->expect_log(qr/worker_connections are not enough, reusing/);
     my @busy;
-    my $connect = sub {
-        push @busy, client($nginx);
-        $busy[-1]->send('POST /voc');
-    };
+    my $reuses = sub { $nginx->error_log =~ /not enough, reusing/ };
 
-    $connect->() while $nginx->error_log !~ /not enough, reusing/ && @busy < 64;
+    while (!$reuses->() && @busy < 64) {
+        my $before = sockets($nginx);
+        push @busy, connected($nginx);
+        $busy[-1]->send('POST /voc');
+        wait_for { sockets($nginx) > $before || $reuses->() };
+    }
     ok @busy < 64, 'few connections';
     my $left = sockets($nginx) - 2;
     (shift @busy)->close for 1 .. 2;
@@ -379,7 +436,7 @@ no_room('TLS, and more', 1, 2);
         push @new, connected($nginx);
     });
     answered('few connections', 2, @sent);
-    $_->close for @busy;
+    $_->close for @busy, @new;
     $nginx->stop;
 }
 

@@ -353,13 +353,8 @@ ngx_http_voc_webhook_held_settle(ngx_http_voc_webhook_held_t *held)
         ngx_http_voc_webhook_together_flush();
     }
 
-    if (held->pos == held->last) {
-        return NGX_OK;
-    }
-
-    return held->connection->write->ready
-               ? ngx_http_voc_webhook_held_send(held)
-               : NGX_AGAIN;
+    return held->pos == held->last ? NGX_OK
+                                   : ngx_http_voc_webhook_held_send(held);
 }
 
 
