@@ -283,6 +283,16 @@ for (['plain', 0], ['TLS', 1]) {
         });
         answered('no more to come', $before += 4, @sent);
     }
+
+    # What is no event is sent as nginx does it.
+    @clients = map { client($nginx) } 1 .. 4;
+    answered('before the last', $before += 4, send_all($nginx, @clients));
+    in_one_turn($nginx, sub {
+        $_->send("GET /text HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            for @clients;
+    });
+    is scalar(grep { eval { $_->receive->{body} } eq 'text' } @clients), 4,
+        'another answer, the last';
     $nginx->stop;
 }
 
