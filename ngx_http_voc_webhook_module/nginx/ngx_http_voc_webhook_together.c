@@ -278,8 +278,19 @@ static void
 ngx_http_voc_webhook_held_write_handler(ngx_event_t *wev)
 {
     ngx_connection_t *c = wev->data;
+    ngx_http_voc_webhook_held_t *held;
 
-    ngx_http_voc_webhook_held_finish(ngx_http_voc_webhook_held(c));
+    held = ngx_http_voc_webhook_held(c);
+
+    if (held->pos == held->last) {
+
+        /* it went before an answer of nginx's to what is no request */
+
+        wev->handler = ngx_http_empty_handler;
+        return;
+    }
+
+    ngx_http_voc_webhook_held_finish(held);
 }
 
 
