@@ -10,10 +10,15 @@ static ngx_int_t ngx_http_voc_webhook_ssl_more(ngx_connection_t *c, int n);
 static ssize_t ngx_http_voc_webhook_ssl_end(ngx_connection_t *c);
 
 
+#define NGX_HTTP_VOC_WEBHOOK_LAST (NGX_HTTP_VOC_WEBHOOK_ANSWER + 64)
+
 typedef struct {
     ngx_connection_t *connection;
     unsigned drained : 1; /* the socket gave less than it was asked for */
     unsigned more    : 1; /* another write follows the next one at once */
+    size_t len;           /* what waits for that one */
+    ngx_event_t event;    /* the end of the turn, should that one not come */
+    u_char buf[NGX_HTTP_VOC_WEBHOOK_LAST];
 } ngx_http_voc_webhook_bio_t;
 
 
@@ -51,16 +56,77 @@ ngx_http_voc_webhook_bio_read(BIO *bio, char *buf, size_t size, size_t *bytes)
 }
 
 
+static ssize_t
+ngx_http_voc_webhook_bio_send(ngx_http_voc_webhook_bio_t *socket,
+    const char *buf, size_t size, int flags)
+{
+    ssize_t n;
+
+    do {
+        n = send(socket->connection->fd, buf, size, flags);
+    } while (n == -1 && ngx_socket_errno == NGX_EINTR);
+
+    return n;
+}
+
+
+/* What was held.  NGX_OK, or NGX_ERROR with errno. */
+
+static ngx_int_t
+ngx_http_voc_webhook_bio_release(ngx_http_voc_webhook_bio_t *socket)
+{
+    size_t len;
+
+    if (socket->event.posted) {
+        ngx_delete_posted_event(&socket->event);
+    }
+
+    len = socket->len;
+    socket->len = 0;
+
+    return len == 0
+           || ngx_http_voc_webhook_bio_send(socket, (char *) socket->buf, len,
+                                            0)
+              == (ssize_t) len
+               ? NGX_OK
+               : NGX_ERROR;
+}
+
+
+static void
+ngx_http_voc_webhook_bio_handler(ngx_event_t *ev)
+{
+    (void) ngx_http_voc_webhook_bio_release(ev->data);
+}
+
+
+static int
+ngx_http_voc_webhook_bio_destroy(BIO *bio)
+{
+    ngx_http_voc_webhook_bio_t *socket;
+
+    socket = BIO_get_data(bio);
+
+    if (socket) {
+        (void) ngx_http_voc_webhook_bio_release(socket);
+    }
+
+    return 1;
+}
+
+
 static int
 ngx_http_voc_webhook_bio_write(BIO *bio, const char *buf, size_t size,
     size_t *bytes)
 {
     int flags;
     ssize_t n;
+    ngx_uint_t joins;
     ngx_http_voc_webhook_bio_t *socket;
 
     socket = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    *bytes = 0;
 
     switch (ngx_http_voc_webhook_together_take(socket->connection,
                                                (const u_char *) buf, size))
@@ -74,17 +140,43 @@ ngx_http_voc_webhook_bio_write(BIO *bio, const char *buf, size_t size,
         /* fall through */
 
     case NGX_ERROR:
-        *bytes = 0;
         return -1;
     }
 
+    if (socket->more && socket->len == 0 && size <= sizeof(socket->buf)
+        && socket->connection->requests == 1)
+    {
+        socket->more = 0;
+        socket->len = size;
+        ngx_memcpy(socket->buf, buf, size);
+        ngx_post_event(&socket->event, &ngx_posted_events);
+
+        *bytes = size;
+        return 1;
+    }
+
+    if (socket->len) {
+        joins = size <= sizeof(socket->buf) - socket->len;
+
+        if (joins) {
+            ngx_memcpy(socket->buf + socket->len, buf, size);
+            socket->len += size;
+        }
+
+        if (ngx_http_voc_webhook_bio_release(socket) != NGX_OK) {
+            return -1;
+        }
+
+        if (joins) {
+            *bytes = size;
+            return 1;
+        }
+    }
+
     flags = socket->more ? MSG_MORE : 0;
-
-    do {
-        n = send(socket->connection->fd, buf, size, flags);
-    } while (n == -1 && ngx_socket_errno == NGX_EINTR);
-
     socket->more = 0;
+
+    n = ngx_http_voc_webhook_bio_send(socket, buf, size, flags);
 
     if (n == -1 && ngx_socket_errno == NGX_EAGAIN) {
         BIO_set_retry_write(bio);
@@ -116,7 +208,8 @@ ngx_http_voc_webhook_bio_method(void)
 
     if (!BIO_meth_set_read_ex(method, ngx_http_voc_webhook_bio_read)
         || !BIO_meth_set_write_ex(method, ngx_http_voc_webhook_bio_write)
-        || !BIO_meth_set_ctrl(method, ngx_http_voc_webhook_bio_ctrl))
+        || !BIO_meth_set_ctrl(method, ngx_http_voc_webhook_bio_ctrl)
+        || !BIO_meth_set_destroy(method, ngx_http_voc_webhook_bio_destroy))
     {
         BIO_meth_free(method);
         return NULL;
@@ -145,10 +238,12 @@ ngx_http_voc_webhook_bio_create(ngx_connection_t *c)
         return NULL;
     }
 
-    socket = ngx_pcalloc(c->pool, sizeof(ngx_http_voc_webhook_bio_t));
+    socket = ngx_palloc(c->pool, sizeof(ngx_http_voc_webhook_bio_t));
     if (socket == NULL) {
         return NULL;
     }
+
+    ngx_memzero(socket, offsetof(ngx_http_voc_webhook_bio_t, buf));
 
     bio = BIO_new(method);
     if (bio == NULL) {
@@ -157,6 +252,10 @@ ngx_http_voc_webhook_bio_create(ngx_connection_t *c)
     }
 
     socket->connection = c;
+    socket->event.handler = ngx_http_voc_webhook_bio_handler;
+    socket->event.data = socket;
+    socket->event.log = c->log;
+
     BIO_set_data(bio, socket);
     BIO_set_init(bio, 1);
     SSL_set_bio(c->ssl->connection, bio, bio);
@@ -359,8 +458,11 @@ ngx_http_voc_webhook_ends(ngx_http_request_t *r)
 /*
  * Where the connection ends with this answer, OpenSSL's close_notify goes in
  * the same segment: to send one less is 2 percent of all that a connection for
- * a single request costs.  Without a close_notify the answer goes with the
- * connection's end, or after the 0.2 s that the kernel waits at most.
+ * a single request costs.  Of such a one, whose socket is empty, the answer is
+ * held until then, so that both take one system call, 1 percent more.  Else the
+ * kernel is told to wait.  Without a close_notify the answer goes with the
+ * connection's end, or at the end of the turn, or after the 0.2 s that the
+ * kernel waits at most.
  */
 
 static void
