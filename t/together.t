@@ -371,6 +371,13 @@ sub no_room {
         });
         push @sent, @forms;
     }
+    elsif ($more eq 'close') {
+        my @last = map { [$_, callid()] } @clients;
+        in_one_turn($nginx, sub {
+            $_->[0]->send(event($_->[1], headers => ['Connection: close'])) for @last;
+        });
+        push @sent, @last;
+    }
     elsif ($more eq 'large') {
         $_->send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n") for @clients;
         eval { $_->[0]->receive } for @sent;
@@ -381,7 +388,8 @@ sub no_room {
         push @sent, send_all($nginx, @clients) for 1 .. $more;
     }
     answered($name, scalar @sent, @sent) if $more ne 'large';
-    answered("$name, later", @sent + 3, send_all($nginx, @clients));
+    answered("$name, later", @sent + 3, send_all($nginx, @clients))
+        if $more ne 'close';
     $nginx->stop;
     return;
 }
@@ -390,6 +398,8 @@ no_room('plain', 0, 0);
 no_room('plain, then room', 0, 'form');
 no_room('plain, and another', 0, 'large');
 no_room('TLS, and another', 1, 'large');
+no_room('plain, and the last', 0, 'close');
+no_room('TLS, and the last', 1, 'close');
 no_room('plain, and more', 0, 2);
 no_room('TLS', 1, 0);
 no_room('TLS, and more', 1, 2);
