@@ -317,16 +317,6 @@ for (['plain', 0], ['TLS', 1]) {
 
 # ---- a sender that does not read ---------------------------------------------------
 
-# What nginx's socket still holds for it, bytes.
-sub stuck {
-    my ($client) = @_;
-    my ($mine, $theirs) = map { sprintf '%04X', $_ }
-        $client->{socket}->sockport, $client->{socket}->peerport;
-
-    return slurp('/proc/net/tcp')
-        =~ /^\s*\d+: \w+:$theirs \w+:$mine \w+ (\w+):/m && hex $1;
-}
-
 # An event that is a form; nginx says "100 Continue" first, by another function.
 sub form {
     my ($callid) = @_;
@@ -341,7 +331,7 @@ sub form {
 sub drain {
     my ($client) = @_;
 
-    wait_for { 1 while defined $client->read_some; !stuck($client) };
+    wait_for { 1 while defined $client->read_some; !$client->stuck };
     return;
 }
 

@@ -20,6 +20,7 @@ package VocTest::Client;
 #   $client->send($bytes); $client->receive($method);    # pipelining, rubbish
 #   $client->receive returns undef where the connection is closed instead.
 #   $client->close;
+#   $client->stuck;                 # bytes that wait at the server for room
 #   $client->{largest};             # bytes of the largest read: with TLS, of
 #                                   # a record; may be set to 0
 #
@@ -201,6 +202,16 @@ sub read_some {
         && ($self->{tls} ? $SSL_ERROR == SSL_WANT_READ : $!{EAGAIN});
     $socket->blocking(1);
     return $nothing ? undef : $n // 0;
+}
+
+# What the server's socket still holds, bytes: ours is full.
+sub stuck {
+    my ($self) = @_;
+    my ($mine, $theirs) = map { sprintf '%04X', $_ }
+        $self->{socket}->sockport, $self->{socket}->peerport;
+
+    return VocTest::slurp('/proc/net/tcp')
+        =~ /^\s*\d+: \w+:$theirs \w+:$mine \w+ (\w+):/m && hex $1;
 }
 
 # Reads more; 0 at the end.
