@@ -10,6 +10,7 @@ static ngx_int_t ngx_http_voc_webhook_ssl_more(ngx_connection_t *c, int n);
 static ssize_t ngx_http_voc_webhook_ssl_end(ngx_connection_t *c);
 
 
+/* bytes: an answer, and the record of close_notify behind it */
 #define NGX_HTTP_VOC_WEBHOOK_LAST (NGX_HTTP_VOC_WEBHOOK_ANSWER + 64)
 
 typedef struct {

@@ -296,8 +296,9 @@ ngx_http_voc_webhook_held_write_handler(ngx_event_t *wev)
 
 /*
  * Whether nginx keeps the connection behind this answer, by the rules of
- * ngx_http_finalize_connection().  Short of connections, of which a sixteenth is
- * left, it ends idle ones; until then there are as many.
+ * ngx_http_finalize_connection().  nginx also ends idle ones where no more than
+ * a sixteenth of its connections is free: here no answer waits from an eighth
+ * on, so that those it accepts in the same turn do not bring it there.
  */
 
 static ngx_uint_t
